@@ -1,0 +1,56 @@
+# make book    build the web book, every chapter executed, into _build/html
+# make test    run the tests and execute every notebook
+# make lab     open the notebooks in JupyterLab
+# make serve   show the built book on http://localhost:8000
+# make lock    renew uv.lock and requirements.txt (needs uv)
+# make repository URL=https://github.com/OWNER/NAME   set the book's address everywhere
+# make clean   remove what the others made
+#
+# PYTHON names the interpreter (3.11, 3.12 or 3.13): make PYTHON=python3.12 test
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+INSTALLED = $(VENV)/installed
+
+.PHONY: book test test-package lab serve lock repository clean
+
+# A progress bar is for live notebooks; on a page it would be a row of fragments.
+book: $(INSTALLED)
+	TQDM_DISABLE=1 $(BIN)/jupyter-book build -W --keep-going .
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest --nbval-lax --nbval-current-env tests notebooks
+
+test-package: $(INSTALLED)
+	$(BIN)/python -m pytest tests
+
+lab: $(INSTALLED)
+	$(BIN)/jupyter lab notebooks
+
+serve:
+	@test -f _build/html/index.html || { echo "There is no book yet: run make book." >&2; exit 1; }
+	$(PYTHON) -m http.server --bind localhost --directory _build/html 8000
+
+# Made anew when it is missing, incomplete or older than requirements.txt.
+$(INSTALLED): requirements.txt
+	@$(PYTHON) tools/check_machine.py
+	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
+		--ignore-requires-python -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+lock:
+	@command -v uv >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }
+	uv lock --upgrade
+	uv export --quiet --frozen --no-emit-project --no-header --no-annotate \
+		--format requirements-txt --output-file requirements.txt
+
+repository:
+	$(PYTHON) tools/set_repository.py "$(URL)"
+
+clean:
+	rm -rf .venv .venv-* _build .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
