@@ -1,0 +1,242 @@
+"""TFF's worker: the process that runs the computations, and how it ends.
+
+TFF starts its ``worker_binary`` on the first computation and stops it from a
+``__del__`` that does not run when Python exits or is killed, so that 400 MB stay
+behind. Here the kernel ends the worker with its parent, however the parent ends
+(Linux: ``prctl(PR_SET_PDEATHSIG)``), and a worker that has ended is started
+again. Built from TFF's public API; nothing in TFF is patched.
+"""
+
+import importlib.resources
+import os
+import subprocess
+import sys
+import tempfile
+import time
+
+import grpc
+import portpicker
+import tensorflow_federated as tff
+
+# Runs between fork and exec in an interpreter of its own: Popen's preexec_fn
+# would run Python in a forked copy of a process full of threads.
+_EXEC_WITH_PARENT = """
+import ctypes, os, signal, sys
+PR_SET_PDEATHSIG = 1
+ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+if os.getppid() != int(sys.argv[1]):  # the parent ended before the line above
+    sys.exit(1)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+_MAX_MESSAGE_BYTES = 2 * 1000**3  # TFF's own limit
+_CHANNEL_OPTIONS = (
+    ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+)
+_START_SECONDS = 60.0
+_STARTS = 3  # another process may take the port between our choice and the worker's bind
+_DEATHS_PER_CALL = 3
+
+
+class LocalWorker:
+    """A worker process on this machine, started when first needed.
+
+    Attributes:
+      process: the ``subprocess.Popen`` of the worker, or None before the start.
+      address: ``localhost:port`` of the worker, or None before the start.
+    """
+
+    def __init__(self, max_concurrent_computation_calls: int = -1):
+        """Describes the worker; nothing starts yet.
+
+        Args:
+          max_concurrent_computation_calls: how many clients are computed at the
+            same time; -1 for no limit.
+        """
+        self._concurrency = max_concurrent_computation_calls
+        self.process: subprocess.Popen | None = None
+        self.address: str | None = None
+        self._log = None
+
+    def is_alive(self) -> bool:
+        """Whether the process has been started and has not ended."""
+        return self.process is not None and self.process.poll() is None
+
+    def connect(self) -> tff.framework.RemoteExecutorGrpcStub:
+        """Starts a process and returns a stub that talks to it.
+
+        Raises:
+          RuntimeError: if no worker answers within 60 s.
+        """
+        for _ in range(_STARTS):
+            port = portpicker.pick_unused_port()
+            self._start(port)
+            self.address = f"localhost:{port}"
+            # Proxies are for other hosts.
+            channel = _channel(self.address, ("grpc.enable_http_proxy", 0))
+            if _is_ready(channel, _START_SECONDS, self.is_alive):
+                return tff.framework.RemoteExecutorGrpcStub(channel)
+            channel.close()
+        raise RuntimeError(f"TFF's worker did not start. {self.describe_end()}")
+
+    def describe_end(self) -> str:
+        """What is known of the last process: exit code and last lines of its log."""
+        if self.process is None:
+            return "It was never started."
+        code = self.process.poll()
+        state = "It is running" if code is None else f"It ended with exit code {code}"
+        self._log.seek(max(0, self._log.seek(0, os.SEEK_END) - 2000))
+        return f"{state}; the end of its log:\n{self._log.read().decode(errors='replace')}"
+
+    def stop(self) -> None:
+        """Ends the process, if one is running."""
+        if self.is_alive():
+            self.process.kill()
+            self.process.wait()
+
+    def _start(self, port: int) -> None:
+        binary = importlib.resources.files("tensorflow_federated") / "data" / "worker_binary"
+        self.stop()
+        # Not the parent's stdout: the worker would keep a pipe open, and Jupyter
+        # would show its log between the reader's results.
+        self._log = tempfile.TemporaryFile()
+        self.process = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", _EXEC_WITH_PARENT, str(os.getpid()), str(binary),
+             f"--port={port}", f"--max_concurrent_computation_calls={self._concurrency}"],
+            stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log,
+        )
+
+
+class RemoteWorker:
+    """A worker that somebody else started, at an address ``host:port``."""
+
+    def __init__(self, address: str):
+        self._address = address
+        self._channel = None
+
+    def is_alive(self) -> bool:
+        """Whether a connection was made; a broken one is retried by TFF."""
+        return self._channel is not None
+
+    def connect(self) -> tff.framework.RemoteExecutorGrpcStub:
+        """Connects and returns a stub.
+
+        Raises:
+          RuntimeError: if nothing answers at the address within 60 s.
+        """
+        channel = _channel(self._address)
+        if not _is_ready(channel, _START_SECONDS, lambda: True):
+            channel.close()
+            raise RuntimeError(f"No TFF worker answers at {self._address}.")
+        self._channel = channel
+        return tff.framework.RemoteExecutorGrpcStub(channel)
+
+    def describe_end(self) -> str:
+        """Where the worker is."""
+        return f"It is not ours: {self._address}."
+
+
+class WorkerExecutorFactory(tff.framework.ExecutorFactory):
+    """Creates TFF executors on a worker, and gives up on one that keeps ending.
+
+    TFF repeats a call for as long as the connection to its worker breaks. A
+    computation that itself ends the worker (out of memory, say) would be
+    repeated for ever; after three ends in a row this factory raises instead.
+    """
+
+    def __init__(self, worker: LocalWorker | RemoteWorker):
+        self._worker = worker
+        self._executors = None
+        self._deaths = 0  # since the last call that did not fail
+        self._failed = False
+
+    def create_executor(self, cardinalities) -> tff.framework.RemoteExecutor:
+        """Returns an executor for ``{placement: number of participants}``.
+
+        Raises:
+          RuntimeError: if the worker ended during three calls in a row.
+        """
+        if not self._failed:
+            self._deaths = 0
+        self._failed = False
+        if self._deaths >= _DEATHS_PER_CALL:
+            self._deaths = 0
+            raise RuntimeError(
+                f"TFF's worker ended {_DEATHS_PER_CALL} times while it ran this computation: "
+                "most often there was not enough memory (use fewer or smaller clients per round). "
+                + self._worker.describe_end()
+            )
+        if not self._worker.is_alive():
+            self._executors = self._connect()
+        return self._executors.create_executor(cardinalities)
+
+    def clean_up_executor(self, cardinalities) -> None:
+        """Forgets the executor for `cardinalities`; TFF calls this after an error."""
+        self._failed = True
+        if not self._worker.is_alive():
+            self._deaths += 1
+        elif self._executors is not None:
+            self._executors.clean_up_executor(cardinalities)
+
+    def _connect(self) -> tff.framework.ResourceManagingExecutorFactory:
+        stub = self._worker.connect()
+
+        def create(cardinalities):
+            cardinalities.setdefault(tff.CLIENTS, 0)
+            executor = tff.framework.RemoteExecutor(stub)
+            executor.set_cardinalities(cardinalities)
+            return executor
+
+        return tff.framework.ResourceManagingExecutorFactory(create)
+
+
+def create_execution_context(
+    worker: LocalWorker | RemoteWorker | None = None,
+) -> tff.framework.SyncExecutionContext:
+    """Returns a context that runs TFF computations on `worker`.
+
+    Args:
+      worker: where to run; a new :class:`LocalWorker` by default. Make the
+        result the default with ``tff.framework.set_default_context``.
+    """
+    return tff.framework.SyncExecutionContext(
+        executor_fn=WorkerExecutorFactory(worker or LocalWorker()),
+        compiler_fn=_compile,
+        transform_args=tff.tensorflow.transform_args,
+        transform_result=tff.tensorflow.transform_result,
+    )
+
+
+def _compile(computation: tff.framework.ConcreteComputation) -> tff.framework.ConcreteComputation:
+    """TFF's native compiler without its Grappler pass.
+
+    On a CPU the pass makes no round faster, takes 0.5 s of the first one, and
+    logs to stderr whatever TF_CPP_MIN_LOG_LEVEL says.
+    """
+    body, _ = tff.tensorflow.replace_intrinsics_with_bodies(computation.to_building_block())
+    return tff.backends.native.transform_to_native_form(
+        tff.framework.ConcreteComputation(
+            computation_proto=body.proto, context_stack=tff.framework.get_context_stack()
+        )
+    )
+
+
+def _channel(address: str, *options) -> grpc.Channel:
+    return grpc.insecure_channel(address, (*_CHANNEL_OPTIONS, *options))
+
+
+def _is_ready(channel: grpc.Channel, seconds: float, is_alive) -> bool:
+    ready = grpc.channel_ready_future(channel)
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and is_alive():
+        try:
+            ready.result(timeout=0.1)
+            return True
+        except grpc.FutureTimeoutError:
+            continue
+    ready.cancel()
+    return False

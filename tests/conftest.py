@@ -1,0 +1,11 @@
+"""What every test shares: fedbook first, quick scale, no data folder."""
+
+import fedbook  # noqa: F401  (before TensorFlow)
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def quick_scale(monkeypatch):
+    monkeypatch.delenv("FEDBOOK_SCALE", raising=False)
+    monkeypatch.delenv("FEDBOOK_DATA_DIR", raising=False)
