@@ -1,0 +1,166 @@
+"""The skeleton that every chapter follows, and what a chapter may not hold."""
+
+import json
+import pathlib
+import re
+
+import pytest
+import yaml
+
+ROOT = pathlib.Path(__file__).parent.parent
+CHAPTERS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+REPOSITORY = "https://github.com/fedbook/fedbook"
+
+SETUP = f'''\
+# @title Setup {{ display-mode: "form" }}
+SCALE = "quick"  # @param ["quick", "full"]
+import os
+
+# Colab and Kaggle: install fedbook and what it needs. Elsewhere this does nothing.
+if {{"COLAB_RELEASE_TAG", "KAGGLE_KERNEL_RUN_TYPE"}} & os.environ.keys():
+    os.environ["FEDBOOK_SCALE"] = SCALE
+    root = ".." if os.path.isfile("../tools/hosted_setup.py") else "fedbook-repository"
+    if not os.path.isdir(root):
+        !git clone --quiet --depth 1 {REPOSITORY} {{root}}
+    %run {{root}}/tools/hosted_setup.py'''
+
+# Hosts that a chapter may link to. Code may name none but the setup cell's.
+HOSTS = {
+    "arxiv.org", "colab.research.google.com", "doi.org", "github.com", "proceedings.mlr.press",
+    "www.tensorflow.org", "tensorflow.org", "yann.lecun.com",
+}
+
+
+class Chapter:
+    def __init__(self, path: pathlib.Path):
+        self.path = path
+        self.notebook = json.loads(path.read_text())
+        self.cells = self.notebook["cells"]
+        for cell in self.cells:
+            cell["text"] = "".join(cell["source"])
+        self.code = [cell for cell in self.cells if cell["cell_type"] == "code"]
+        self.prose = [cell for cell in self.cells if cell["cell_type"] == "markdown"]
+        self.headings = [
+            line for cell in self.prose for line in re.sub(r"```.*?```", "", cell["text"], flags=re.S).splitlines()
+            if line.startswith("#")
+        ]
+
+    def section(self, heading: str) -> str:
+        """The prose under a second-level heading."""
+        text = "\n".join(cell["text"] for cell in self.prose)
+        return re.split(r"^## ", text.partition(f"\n## {heading}\n")[2] or text.partition(f"## {heading}\n")[2], flags=re.M)[0]
+
+    def bullets(self, heading: str) -> list[str]:
+        return re.findall(r"^[-*] |^\d+\. ", self.section(heading), flags=re.M)
+
+
+@pytest.fixture(params=CHAPTERS, ids=lambda path: path.stem)
+def chapter(request):
+    return Chapter(request.param)
+
+
+def test_there_are_chapters_and_the_book_lists_them_all():
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    listed = [entry["file"] for part in toc["parts"] for entry in part["chapters"]]
+    assert sorted(f for f in listed if f.startswith("notebooks/")) == [f"notebooks/{p.stem}" for p in CHAPTERS] != []
+
+
+def test_opening(chapter):
+    title, badge, question = chapter.cells[0]["text"].split("\n\n", 2)
+    assert re.fullmatch(r"# \S.*", title)
+    where = f"{REPOSITORY.replace('https://github.com', 'github')}/blob/main/notebooks/{chapter.path.name}"
+    assert badge == (
+        "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
+        f"(https://colab.research.google.com/{where})"
+    )
+    assert len(question.split()) > 20 and "\n\n" not in question.strip()
+
+
+def test_order_of_parts(chapter):
+    seconds = [h[3:] for h in chapter.headings if h.startswith("## ")]
+    assert seconds[:3] == ["You will learn", "You need", "Time to run"]
+    assert seconds[-5:] == ["Check", "Exercises", "Summary", "What is next", "Further reading"]
+    assert len(seconds) > 8 and sum(h.startswith("# ") for h in chapter.headings) == 1
+    assert [c["cell_type"] for c in chapter.cells[:2]] == ["markdown"] * 2
+
+
+def test_the_setup_cell_is_the_same_everywhere_and_fedbook_comes_first(chapter):
+    assert chapter.code[0]["text"] == SETUP
+    imports = chapter.code[1]["text"]
+    assert re.search(r"^import fedbook$", imports, re.M)
+    assert imports.index("import fedbook") < imports.index("import tensorflow")
+    assert not any("pip install" in cell["text"] for cell in chapter.code)
+
+
+def test_the_summary_answers_the_objectives(chapter):
+    objectives = chapter.bullets("You will learn")
+    assert 3 <= len(objectives) <= 5
+    assert len(chapter.bullets("Summary")) == len(objectives)
+
+
+def test_outputs_are_not_stored(chapter):
+    assert [c["id"] for c in chapter.code if c["outputs"] or c["execution_count"] is not None] == []
+    assert not any("text" in c.get("metadata", {}).get("execution", {}) for c in chapter.code)
+
+
+def test_cells_are_short_and_explained(chapter):
+    assert {c["id"]: n for c in chapter.code if (n := len(c["text"].splitlines())) > 25} == {}
+    wide = {c["id"]: line for c in chapter.code for line in c["text"].splitlines() if len(line) > 100}
+    assert wide == {}
+    body = chapter.cells[4:]
+    unexplained = [
+        now["id"] for before, now in zip(body, body[1:])
+        if now["cell_type"] == before["cell_type"] == "code"
+    ]
+    assert unexplained == []
+
+
+def test_no_skipped_cell_and_no_hidden_failure(chapter):
+    allowed = {"hide-cell", "hide-input"}
+    assert [c["id"] for c in chapter.cells if set(c["metadata"].get("tags", [])) - allowed] == []
+    for cell in chapter.code:
+        assert not re.search(r"except( Exception)?:|filterwarnings|simplefilter|skip-execution|%%capture", cell["text"])
+
+
+def test_plain_markdown(chapter):
+    for cell in chapter.prose:
+        # MyST directives and roles, and HTML, show raw in Colab or on GitHub.
+        assert not re.search(r"^(```|:::)\{|\{[\w:-]+\}`|</?[a-z]+[ >]", cell["text"], re.M), cell["id"]
+
+
+def test_figures_have_captions_and_alt_text(chapter):
+    for cell in chapter.code[2:]:
+        if re.search(r"\bplots\.|\bplt\.|\.plot\(|imshow\(", cell["text"]) and not cell["text"].startswith("def "):
+            about = cell["metadata"].get("mystnb", {})
+            assert len(about.get("image", {}).get("alt", "")) > 20, cell["id"]
+            assert len(about.get("figure", {}).get("caption", "")) > 20, cell["id"]
+
+
+def test_solutions_are_folded_and_there_is_one_an_exercise(chapter):
+    exercises = [h for h in chapter.headings if re.match(r"### Exercise \d+", h)]
+    solutions = [c for c in chapter.code if "@title Solution" in c["text"]]
+    assert len(exercises) == len(solutions) >= 2
+    for number, cell in enumerate(solutions, 1):
+        assert cell["text"].startswith(f'# @title Solution {number} {{ display-mode: "form" }}\n')
+        assert "hide-cell" in cell["metadata"]["tags"]
+
+
+def test_check_asserts(chapter):
+    start = next(i for i, c in enumerate(chapter.cells) if c["text"].startswith("## Check"))
+    end = next(i for i, c in enumerate(chapter.cells) if c["text"].startswith("## Exercises"))
+    asserts = [line for c in chapter.cells[start:end] if c["cell_type"] == "code" for line in c["text"].splitlines() if "assert" in line]
+    assert len(asserts) >= len(chapter.bullets("You will learn"))
+
+
+def test_only_known_hosts(chapter):
+    for cell in chapter.cells:
+        found = set(re.findall(r"https?://([\w.-]+)", cell["text"]))
+        assert found <= HOSTS, cell["id"]
+    for cell in chapter.code[1:]:
+        assert not re.search(r"https?://", cell["text"]), cell["id"]
+
+
+def test_links_lead_somewhere(chapter):
+    for cell in chapter.prose:
+        for target in re.findall(r"\]\(([^)#\s]+)", cell["text"]):
+            assert re.match(r"https://", target) or (chapter.path.parent / target).exists(), (cell["id"], target)
