@@ -78,6 +78,7 @@ class Sampling(keras.layers.Layer):
     """
 
     def call(self, inputs):
+        """Draws one z for each row of (mean, log_var)."""
         mean, log_var = inputs
         return mean + tf.exp(0.5 * log_var) * tf.random.normal(tf.shape(mean))
 
@@ -150,9 +151,11 @@ class VAE(keras.Model):
 
     @property
     def metrics(self):
+        """The trackers of loss, reconstruction and KL; Keras resets them at each epoch."""
         return self._trackers
 
     def train_step(self, images):
+        """One step of the optimiser on [batch, 28, 28] images; returns the metrics so far."""
         with tf.GradientTape() as tape:
             error, kl = vae_losses(images, *self(images))
             loss = tf.reduce_mean(error + kl)
@@ -161,6 +164,7 @@ class VAE(keras.Model):
         return self._update(error, kl)
 
     def test_step(self, images):
+        """Updates the metrics with [batch, 28, 28] images and returns them."""
         return self._update(*vae_losses(images, *self(images)))
 
     def _update(self, error, kl):

@@ -85,9 +85,9 @@ def _require_packages() -> None:
 def _require_legacy_keras() -> None:
     if "tensorflow" not in sys.modules:
         return
-    # The variable alone is no proof: it may have been set after the import.
-    legacy = os.environ.get("TF_USE_LEGACY_KERAS") in _LEGACY
-    if not (legacy and sys.modules["tensorflow"].keras.__version__.startswith("2.")):
+    # The variable alone is no proof: it may have been set after TensorFlow chose.
+    asked_for = os.environ.get("TF_USE_LEGACY_KERAS") in _LEGACY
+    if not (asked_for and sys.modules["tensorflow"].keras.Model.__module__.startswith("tf_keras.")):
         raise ImportError(
             "TensorFlow was imported before fedbook, with Keras 3; TFF needs Keras 2. Move "
             "`import fedbook` above `import tensorflow` (and above every import that imports "

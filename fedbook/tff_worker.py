@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import weakref
 
 import grpc
 import portpicker
@@ -61,6 +62,7 @@ class LocalWorker:
         self.process: subprocess.Popen | None = None
         self.address: str | None = None
         self._log = None
+        self._end = lambda: None
 
     def is_alive(self) -> bool:
         """Whether the process has been started and has not ended."""
@@ -80,7 +82,6 @@ class LocalWorker:
             channel = _channel(self.address, ("grpc.enable_http_proxy", 0))
             if _is_ready(channel, _START_SECONDS, self.is_alive):
                 return tff.framework.RemoteExecutorGrpcStub(channel)
-            channel.close()
         raise RuntimeError(f"TFF's worker did not start. {self.describe_end()}")
 
     def describe_end(self) -> str:
@@ -89,14 +90,13 @@ class LocalWorker:
             return "It was never started."
         code = self.process.poll()
         state = "It is running" if code is None else f"It ended with exit code {code}"
-        self._log.seek(max(0, self._log.seek(0, os.SEEK_END) - 2000))
-        return f"{state}; the end of its log:\n{self._log.read().decode(errors='replace')}"
+        log = self._log.fileno()  # pread leaves the offset, which the worker shares, where it is
+        tail = os.pread(log, 2000, max(0, os.fstat(log).st_size - 2000))
+        return f"{state}; the end of its log:\n{tail.decode(errors='replace')}"
 
     def stop(self) -> None:
-        """Ends the process, if one is running."""
-        if self.is_alive():
-            self.process.kill()
-            self.process.wait()
+        """Ends the process, if one is running; so does the end of this object."""
+        self._end()
 
     def _start(self, port: int) -> None:
         binary = importlib.resources.files("tensorflow_federated") / "data" / "worker_binary"
@@ -109,6 +109,7 @@ class LocalWorker:
              f"--port={port}", f"--max_concurrent_computation_calls={self._concurrency}"],
             stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log,
         )
+        self._end = weakref.finalize(self, _end, self.process, self._log)
 
 
 class RemoteWorker:
@@ -130,7 +131,6 @@ class RemoteWorker:
         """
         channel = _channel(self._address)
         if not _is_ready(channel, _START_SECONDS, lambda: True):
-            channel.close()
             raise RuntimeError(f"No TFF worker answers at {self._address}.")
         self._channel = channel
         return tff.framework.RemoteExecutorGrpcStub(channel)
@@ -223,6 +223,12 @@ def _compile(computation: tff.framework.ConcreteComputation) -> tff.framework.Co
             computation_proto=body.proto, context_stack=tff.framework.get_context_stack()
         )
     )
+
+
+def _end(process: subprocess.Popen, log) -> None:
+    process.kill()
+    process.wait()
+    log.close()
 
 
 def _channel(address: str, *options) -> grpc.Channel:

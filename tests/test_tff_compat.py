@@ -1,6 +1,7 @@
 """TFF on this Python: the import, its order, its stand-ins, its silence."""
 
 import importlib
+import os
 import subprocess
 import sys
 
@@ -12,11 +13,32 @@ from fedbook import tff_compat
 
 
 def python(code: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    """Runs `code` as a reader's new Python would, without what importing fedbook has set here."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=180, env=environment
+    )
 
 
 def test_keras_is_keras_2():
-    assert tf.keras.__version__.startswith("2.")
+    assert tf.keras.Model.__module__.startswith("tf_keras.")
+
+
+def test_tensorflow_first_with_keras_2_is_allowed(monkeypatch):
+    assert "tensorflow" in sys.modules
+    for value in ("1", "true", "True"):
+        monkeypatch.setenv("TF_USE_LEGACY_KERAS", value)
+        tff_compat._require_legacy_keras()
+
+
+def test_keras_2_asked_for_too_late_is_not_enough(monkeypatch):
+    monkeypatch.setenv("TF_USE_LEGACY_KERAS", "0")
+    with pytest.raises(ImportError, match="imported before fedbook"):
+        tff_compat._require_legacy_keras()
+    monkeypatch.setenv("TF_USE_LEGACY_KERAS", "1")
+    monkeypatch.setattr(tf.keras.Model, "__module__", "keras.src.models.model")
+    with pytest.raises(ImportError, match="imported before fedbook"):
+        tff_compat._require_legacy_keras()
 
 
 @pytest.mark.parametrize("name", tff_compat.STUBS)

@@ -1,0 +1,64 @@
+"""Seconds per round and memory of a TFF run: 2NN, 10 clients of 600 images, B=10, E=1.
+
+python benchmarks/rounds.py [ROUNDS]    200 by default; writes results/rounds.json
+"""
+
+import statistics
+import sys
+import time
+
+import fedbook  # noqa: F401  (before TensorFlow)
+import numpy as np
+import psutil
+import tensorflow_federated as tff
+from tqdm import trange
+
+import record
+from fedbook import datasets, models, simulation
+
+CLIENTS, EXAMPLES, BATCH, LEARNING_RATE, WARM_UP = 10, 600, 10, 0.1, 20
+
+
+def main(rounds: int) -> None:
+    if rounds <= WARM_UP:
+        raise ValueError(f"ROUNDS is {rounds}; it must be above {WARM_UP}, the rounds of warm-up.")
+    digits = datasets.digits()
+    rng = np.random.default_rng(0)
+    clients = datasets.client_data(
+        digits.train_images, digits.train_labels,
+        {str(c): rng.choice(len(digits.train_labels), EXAMPLES) for c in range(CLIENTS)},
+    )
+    prepare = simulation.prepare_batches(BATCH)
+    process = tff.learning.algorithms.build_weighted_fed_avg(
+        models.tff_classifier(models.two_nn), tff.learning.optimizers.build_sgdm(LEARNING_RATE)
+    )
+    state = process.initialize()
+    python = psutil.Process()
+    (worker,) = python.children()
+    seconds, python_mb, worker_mb = [], [], []
+    for round_number in trange(rounds):
+        data = [
+            prepare(clients.create_tf_dataset_for_client(c), round_number) for c in clients.client_ids
+        ]
+        start = time.perf_counter()
+        state = process.next(state, data).state
+        seconds.append(time.perf_counter() - start)
+        python_mb.append(python.memory_info().rss / 2**20)
+        worker_mb.append(worker.memory_info().rss / 2**20)
+    quartiles = statistics.quantiles(seconds[WARM_UP:], n=4)
+    record.write("rounds", {
+        "work": f"2NN, {CLIENTS} clients of {EXAMPLES}, B={BATCH}, E=1, SGD {LEARNING_RATE}",
+        "rounds": rounds,
+        "first_round_seconds": round(seconds[0], 3),
+        "median_seconds_per_round": round(quartiles[1], 3),
+        "quartiles_seconds": [round(quartiles[0], 3), round(quartiles[2], 3)],
+        "memory_mb": {
+            name: {"round 20": round(mb[WARM_UP - 1]), "last": round(mb[-1]), "most": round(max(mb)),
+                   "growth after round 20": round(mb[-1] / mb[WARM_UP - 1] - 1, 4)}
+            for name, mb in {"python": python_mb, "worker": worker_mb}.items()
+        },
+    })
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 200)
