@@ -1,5 +1,6 @@
 # make book    build the web book, every chapter executed, into _build/html
 # make test    run the tests and execute every notebook
+# make test-colab   run every notebook in the likeness of a Colab runtime
 # make lab     open the notebooks in JupyterLab
 # make serve   show the built book on http://localhost:8000
 # make lock    renew uv.lock and requirements.txt (needs uv)
@@ -13,17 +14,32 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/installed
 
-.PHONY: book test test-package lab serve lock repository clean
+.PHONY: book test test-package test-colab lab serve lock repository clean
 
 # A progress bar is for live notebooks; on a page it would be a row of fragments.
 book: $(INSTALLED)
 	TQDM_DISABLE=1 $(BIN)/jupyter-book build -W --keep-going .
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest --nbval-lax --nbval-current-env tests notebooks
+	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --ignore tests/colab tests notebooks
 
 test-package: $(INSTALLED)
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest --ignore tests/colab tests
+
+# In the likeness of Colab's runtimes: COLAB names a list in tests/colab, for which the
+# interpreter of that name must be there, or COLAB_PYTHON name it.
+COLAB ?= python3.13
+COLAB_PYTHON ?= $(COLAB)
+
+test-colab: $(INSTALLED) .venv-colab-$(COLAB)/installed
+	COLAB_PYTHON=$(CURDIR)/.venv-colab-$(COLAB)/bin/python COLAB_LIST=tests/colab/$(COLAB).txt \
+		$(BIN)/python -m pytest tests/colab -s
+
+.venv-colab-%/installed: tests/colab/%.txt
+	rm -rf $(@D)
+	$(COLAB_PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $<
+	touch $@
 
 lab: $(INSTALLED)
 	$(BIN)/jupyter lab notebooks

@@ -13,6 +13,10 @@ import numpy as np
 import pandas as pd
 from cycler import cycler
 
+# Jupyter's backend sets itself up when it is first used; inside a style's context
+# that would be undone at the context's end, and later figures would not show.
+plt.switch_backend(plt.get_backend())
+
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 STYLE = {

@@ -87,7 +87,7 @@ def test_order_of_parts(chapter):
 def test_the_setup_cell_is_the_same_everywhere_and_fedbook_comes_first(chapter):
     assert chapter.code[0]["text"] == SETUP
     imports = chapter.code[1]["text"]
-    assert re.search(r"^import fedbook$", imports, re.M)
+    assert re.search(r"^import fedbook\b", imports, re.M)
     assert imports.index("import fedbook") < imports.index("import tensorflow")
     assert not any("pip install" in cell["text"] for cell in chapter.code)
 

@@ -1,0 +1,1 @@
+"""Stands for Colab's own package: importable, as it is there, and nothing more."""

@@ -1,0 +1,148 @@
+"""Every chapter in the likeness of a Colab runtime; `make test-colab` runs this.
+
+COLAB_PYTHON is the interpreter of an environment that holds a runtime's packages in
+its versions, and COLAB_LIST the file that names them. The tests run in order: they
+start from the runtime as it is delivered, run the setup cell and the chapters in
+kernels of it, and end by comparing versions.
+"""
+
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import time
+
+import nbclient
+import nbformat
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent.parent
+SITE = pathlib.Path(__file__).parent / "site"
+PYTHON = os.environ["COLAB_PYTHON"]
+LIST = pathlib.Path(os.environ["COLAB_LIST"])
+CHAPTERS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+SETUP_SECONDS = 60
+
+sys.path.insert(0, str(ROOT / "tools"))
+import hosted_setup  # noqa: E402
+import set_repository  # noqa: E402
+
+URL = f"https://github.com/{set_repository.current((ROOT / '_config.yml').read_text())}"
+
+
+def versions() -> dict[str, str]:
+    """What is installed in the runtime."""
+    code = (
+        "import importlib.metadata as m, json, re;"
+        "print(json.dumps({re.sub('[-_.]+', '-', d.name).lower(): d.version for d in m.distributions()}))"
+    )
+    return json.loads(subprocess.run([PYTHON, "-c", code], capture_output=True, text=True, check=True).stdout)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def kernel(tmp_path_factory):
+    """A kernel called "colab" that runs in the runtime, with Colab's environment."""
+    folder = tmp_path_factory.mktemp("jupyter")
+    (folder / "kernels" / "colab").mkdir(parents=True)
+    (folder / "kernels" / "colab" / "kernel.json").write_text(json.dumps({
+        "argv": [PYTHON, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+        "display_name": "Colab",
+        "language": "python",
+        "env": {
+            "COLAB_RELEASE_TAG": "release-colab-test",
+            "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+            "PYTHONPATH": str(SITE),
+            # The repository's address leads to this checkout.
+            "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"url.{ROOT}.insteadOf", "GIT_CONFIG_VALUE_0": URL,
+        },
+    }))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JUPYTER_PATH", str(folder))
+        for name in os.environ:
+            if name.startswith(("TF_", "FEDBOOK_", "TQDM_")):
+                patch.delenv(name)
+        yield
+
+
+def execute(cells, folder: pathlib.Path) -> list:
+    """Runs cells in a new kernel of the runtime, started in `folder`, and returns them."""
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    nbclient.NotebookClient(
+        notebook, kernel_name="colab", timeout=600, resources={"metadata": {"path": str(folder)}}
+    ).execute()
+    return notebook.cells
+
+
+def code(source: str):
+    return nbformat.v4.new_code_cell(source)
+
+
+def text(cell, stream: str = "stdout") -> str:
+    return "".join(output.text for output in cell.outputs if output.get("name") == stream)
+
+
+def setup_cell():
+    notebook = nbformat.read(CHAPTERS[0], as_version=4)
+    return code(next(cell.source for cell in notebook.cells if cell.cell_type == "code"))
+
+
+DELIVERED = versions()
+
+
+@pytest.fixture
+def clone(tmp_path):
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(tmp_path / "repository")], check=True)
+    return tmp_path / "repository"
+
+
+def test_the_runtime_is_as_delivered():
+    extra = DELIVERED.keys() - {"pip"} - dict(listed()).keys()
+    if extra:
+        subprocess.run([PYTHON, "-m", "pip", "uninstall", "--quiet", "--yes", *extra], check=True)
+        DELIVERED.clear()
+        DELIVERED.update(versions())
+    assert {name: DELIVERED[name] for name, _ in listed()} == dict(listed())
+    assert not set(hosted_setup.NEEDED) <= DELIVERED.keys()
+
+
+def listed() -> list[tuple[str, str]]:
+    return re.findall(r"^([\w-]+)==(\S+)$", LIST.read_text(), re.M)
+
+
+def test_the_setup_cell_in_a_notebook_that_was_opened_alone(tmp_path):
+    start = time.monotonic()
+    google, cell, after = execute([code("import google.colab"), setup_cell(), code("import fedbook")], tmp_path)
+    seconds = time.monotonic() - start
+    missing = [name for name in hosted_setup.NEEDED if name not in DELIVERED]
+    assert text(cell) == f"fedbook is ready; installed {', '.join(missing)}.\n"
+    assert [c.outputs for c in (google, after)] == [[], []] and text(cell, "stderr") == ""
+    assert seconds < SETUP_SECONDS
+    print(f"setup cell, kernel start and first import: {seconds:.0f} s")
+
+
+def test_the_setup_cell_a_second_time_and_from_a_clone(clone):
+    cell, again, after = execute([setup_cell(), setup_cell(), code("import fedbook; print(fedbook.__file__)")],
+                                 clone / "notebooks")
+    assert text(cell) == text(again) == "fedbook is ready; installed nothing, all was there.\n"
+    assert pathlib.Path(text(after).strip()) == clone / "fedbook" / "__init__.py"
+
+
+@pytest.mark.parametrize("first", ["import tensorflow as tf; tf.keras.Model", "import keras"])
+def test_tensorflow_or_keras_before_the_setup_cell_says_restart(clone, first):
+    cell = setup_cell()
+    with pytest.raises(nbclient.exceptions.CellExecutionError, match="Restart session"):
+        execute([code(first), cell], clone / "notebooks")
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
+def test_chapter(chapter, tmp_path):
+    cells = execute(nbformat.read(chapter, as_version=4).cells, tmp_path)
+    assert {cell.id: text(cell, "stderr") for cell in cells if cell.cell_type == "code" and text(cell, "stderr")} == {}
+
+
+def test_no_package_of_the_runtime_was_changed():
+    now = versions()
+    assert {name: now.get(name) for name in DELIVERED} == DELIVERED
+    assert now.keys() - DELIVERED.keys() <= set(hosted_setup.NEEDED)
