@@ -55,7 +55,7 @@ def kernel(tmp_path_factory):
             "MPLBACKEND": "module://matplotlib_inline.backend_inline",
             "PYTHONPATH": str(SITE),
             # The repository's address leads to this checkout.
-            "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"url.{ROOT}.insteadOf", "GIT_CONFIG_VALUE_0": URL,
+            "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"url.{ROOT.as_uri()}.insteadOf", "GIT_CONFIG_VALUE_0": URL,
         },
     }))
     with pytest.MonkeyPatch.context() as patch:
