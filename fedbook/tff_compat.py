@@ -59,6 +59,9 @@ def install() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     for name, (attributes, reason) in STUBS.items():
         sys.modules.setdefault(name, _stub(name, attributes, reason))
+    # Before TensorFlow: it then loads its parts when they are used, which TFF seldom does (1.5 s).
+    import tensorflow_probability  # noqa: F401
+
     with _without_keras_3():
         import tensorflow_federated as tff
 
