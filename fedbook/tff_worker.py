@@ -38,6 +38,10 @@ _CHANNEL_OPTIONS = (
     ("grpc.min_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 1000),
 )
+# glibc gives a process 8 arenas a core, and memory that one thread frees in its arena is
+# lost to the others: over 100 rounds the worker grows by a quarter. Two keep it level, at
+# the same speed; one is slower.
+_ARENAS = {"MALLOC_ARENA_MAX": "2"}
 _START_SECONDS = 60.0
 _STARTS = 3  # another process may take the port between our choice and the worker's bind
 _DEATHS_PER_CALL = 3
@@ -107,7 +111,7 @@ class LocalWorker:
         self.process = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", _EXEC_WITH_PARENT, str(os.getpid()), str(binary),
              f"--port={port}", f"--max_concurrent_computation_calls={self._concurrency}"],
-            stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log,
+            stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log, env=_ARENAS | os.environ,
         )
         self._end = weakref.finalize(self, _end, self.process, self._log)
 
