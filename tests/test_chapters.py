@@ -15,6 +15,7 @@ SETUP = f'''\
 # @title Setup {{ display-mode: "form" }}
 SCALE = "quick"  # @param ["quick", "full"]
 import os
+import runpy
 
 # Colab and Kaggle: install fedbook and what it needs. Elsewhere this does nothing.
 if {{"COLAB_RELEASE_TAG", "KAGGLE_KERNEL_RUN_TYPE"}} & os.environ.keys():
@@ -22,7 +23,7 @@ if {{"COLAB_RELEASE_TAG", "KAGGLE_KERNEL_RUN_TYPE"}} & os.environ.keys():
     root = ".." if os.path.isfile("../tools/hosted_setup.py") else "fedbook-repository"
     if not os.path.isdir(root):
         !git clone --quiet --depth 1 {REPOSITORY} {{root}}
-    %run {{root}}/tools/hosted_setup.py'''
+    runpy.run_path(f"{{root}}/tools/hosted_setup.py", run_name="__main__")'''
 
 # Hosts that a chapter may link to. Code may name none but the setup cell's.
 HOSTS = {

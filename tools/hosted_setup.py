@@ -1,6 +1,6 @@
 """Installs into a hosted notebook (Colab, Kaggle) what it lacks to run fedbook.
 
-The chapters' setup cell runs this file with ``%run``. It installs nothing that
+The chapters' setup cell runs this file with ``runpy``. It installs nothing that
 the runtime has, in any version; what it does install is pinned, with hashes, in
 requirements.txt.
 """
