@@ -114,6 +114,9 @@ class LocalWorker:
             stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log, env=_ARENAS | os.environ,
         )
         self._end = weakref.finalize(self, _end, self.process, self._log)
+        # When Python exits, the kernel ends the worker last: gRPC's threads would notice an
+        # earlier end and try to report it, which an interpreter that shuts down cannot do.
+        self._end.atexit = False
 
 
 class RemoteWorker:
