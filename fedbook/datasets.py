@@ -7,10 +7,13 @@ Pixels are float32 from 0 (paper) to 1 (ink) at both scales.
 """
 
 import collections
+import contextlib
 import dataclasses
 import functools
+import lzma
 import os
 import pathlib
+import shutil
 import sqlite3
 import tempfile
 import zipfile
@@ -27,6 +30,10 @@ from fedbook.scale import scaled
 CACHE = pathlib.Path("~/.cache/fedbook").expanduser()
 MNIST_FILE = "mnist.npz"
 EMNIST_FILE = "emnist_all.sqlite"
+# Where Keras and TFF themselves download them from. TFF publishes no hash for EMNIST.
+MNIST_URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz"
+MNIST_SHA256 = "731c5ac602752760c8e48fbffcf8c3b850d9dc2a2aedcf2cc48468fc17b673d1"
+EMNIST_URL = "https://storage.googleapis.com/tff-datasets-public/emnist_all.sqlite.lzma"
 _SEED = 20170210  # shuffles the quick digits and draws the simulated writers
 
 
@@ -158,9 +165,7 @@ def _quick_digits() -> Digits:
 
 
 def _full_digits() -> Digits:
-    path = _find(
-        MNIST_FILE, lambda folder: tf.keras.datasets.mnist.load_data(path=str(folder / MNIST_FILE))
-    )
+    path = _find(MNIST_FILE, _download_mnist)
     shapes = {"x_train": (60000, 28, 28), "y_train": (60000,), "x_test": (10000, 28, 28), "y_test": (10000,)}
     try:
         with path.open("rb") as raw, np.load(raw) as file:
@@ -214,7 +219,7 @@ def _draw(image: np.ndarray, slant: float, size: float, stroke: float) -> np.nda
 
 
 def _emnist() -> DigitsByWriter:
-    path = _find(EMNIST_FILE, lambda folder: tff.simulation.datasets.emnist.load_data(cache_dir=str(folder)))
+    path = _find(EMNIST_FILE, _download_emnist)
     try:
         # TFF uses the file that is there and downloads nothing.
         train, test = tff.simulation.datasets.emnist.load_data(only_digits=True, cache_dir=str(path.parent))
@@ -230,6 +235,26 @@ def _emnist() -> DigitsByWriter:
         train.preprocess(_ink_is_one), test.preprocess(_ink_is_one),
         f"Federated EMNIST digits (Caldas et al. 2018) by {len(train.client_ids):,} writers.",
     )
+
+
+def _download_mnist(folder: pathlib.Path) -> None:
+    tf.keras.utils.get_file(
+        MNIST_FILE, MNIST_URL, file_hash=MNIST_SHA256, cache_dir=str(folder), cache_subdir=""
+    )
+
+
+def _download_emnist(folder: pathlib.Path) -> None:
+    # TFF's own download takes one that breaks off for whole. This one does not: lzma wants
+    # its end mark, and SQLite looks at every page.
+    packed = tf.keras.utils.get_file(
+        f"{EMNIST_FILE}.lzma", EMNIST_URL, cache_dir=str(folder), cache_subdir=""
+    )
+    with lzma.open(packed) as source, (folder / EMNIST_FILE).open("wb") as target:
+        shutil.copyfileobj(source, target, 1 << 20)
+    with contextlib.closing(sqlite3.connect(folder / EMNIST_FILE)) as database:
+        (state,) = database.execute("PRAGMA quick_check(1)").fetchone()
+    if state != "ok":
+        raise ValueError(f"{EMNIST_URL} holds a damaged database: {state}")
 
 
 def _ink_is_one(dataset: tf.data.Dataset) -> tf.data.Dataset:

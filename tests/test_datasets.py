@@ -1,8 +1,13 @@
 """Digits at both scales, in the real formats, and what happens when a file is bad."""
 
 import collections
+import hashlib
+import http.server
+import inspect
+import lzma
 import pathlib
 import sqlite3
+import threading
 
 import numpy as np
 import pytest
@@ -253,12 +258,98 @@ class TestFullWriters:
             datasets.digits_by_writer()
         assert list(cache.iterdir()) == []
 
-    def test_a_download_that_breaks_off_leaves_nothing(self, cache, monkeypatch):
-        def breaks_off(cache_dir):
-            (pathlib.Path(cache_dir) / "emnist_all.sqlite").write_bytes(b"SQLite format 3")
-            raise ConnectionResetError("deliberate")
 
-        monkeypatch.setattr(tff.simulation.datasets.emnist, "load_data", breaks_off)
-        with pytest.raises(datasets.DatasetError, match="deliberate"):
+@pytest.fixture
+def server(tmp_path):
+    """A local server: put(name, content) returns its address; told=... announces another length."""
+    files = {}
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            if self.path not in files:
+                return self.send_error(404)
+            content, told = files[self.path]
+            self.send_response(200)
+            self.send_header("Content-Length", str(told))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("localhost", 0), Handler) as listening:
+        thread = threading.Thread(target=listening.serve_forever, daemon=True)
+        thread.start()
+
+        def put(name: str, content: bytes, told: int | None = None) -> str:
+            files[f"/{name}"] = (content, len(content) if told is None else told)
+            return f"http://localhost:{listening.server_port}/{name}"
+
+        yield put
+        listening.shutdown()
+
+
+class TestDownloads:
+    """From a server on this machine, files of the real format, through the code of full scale."""
+
+    @pytest.fixture
+    def mnist(self, tmp_path) -> bytes:
+        write_mnist(tmp_path / "made.npz")
+        return (tmp_path / "made.npz").read_bytes()
+
+    @pytest.fixture
+    def emnist(self, tmp_path) -> bytes:
+        write_emnist(tmp_path / "made.sqlite")
+        return (tmp_path / "made.sqlite").read_bytes()
+
+    def test_mnist_is_downloaded_once(self, cache, server, mnist, monkeypatch):
+        monkeypatch.setattr(datasets, "MNIST_URL", server("mnist.npz", mnist))
+        monkeypatch.setattr(datasets, "MNIST_SHA256", hashlib.sha256(mnist).hexdigest())
+        assert len(datasets.digits().train_labels) == 60000
+        monkeypatch.setattr(datasets, "MNIST_URL", server("mnist.npz", b""))
+        assert len(datasets.digits().train_labels) == 60000
+        assert [path.name for path in cache.iterdir()] == ["mnist.npz"]
+
+    def test_mnist_is_what_keras_downloads(self):
+        source = inspect.getsource(tf.keras.datasets.mnist.load_data)
+        assert datasets.MNIST_SHA256 in source and datasets.MNIST_URL.rpartition("/")[0] in source
+
+    def test_emnist_is_downloaded_once(self, cache, server, emnist, monkeypatch):
+        monkeypatch.setattr(datasets, "EMNIST_URL", server("emnist.lzma", lzma.compress(emnist)))
+        assert "3 writers" in datasets.digits_by_writer().source
+        monkeypatch.setattr(datasets, "EMNIST_URL", server("emnist.lzma", b""))
+        assert "3 writers" in datasets.digits_by_writer().source
+        assert [path.name for path in cache.iterdir()] == ["emnist_all.sqlite"]
+
+    def test_emnist_is_what_tff_downloads(self):
+        assert datasets.EMNIST_URL in inspect.getsource(tff.simulation.datasets.emnist)
+
+    @pytest.mark.parametrize("change, message", [
+        (lambda content: (content[:-100], None), "file hash does not match"),
+        (lambda content: (content[:100] + b"?" + content[101:], None), "file hash does not match"),
+        (lambda content: (content[:-100], len(content)), "file hash does not match"),
+    ], ids=["shorter", "a wrong byte", "broken off"])
+    def test_mnist_that_arrives_damaged_is_not_kept(self, cache, server, mnist, monkeypatch, change, message):
+        monkeypatch.setattr(datasets, "MNIST_SHA256", hashlib.sha256(mnist).hexdigest())
+        monkeypatch.setattr(datasets, "MNIST_URL", server("mnist.npz", *change(mnist)))
+        with pytest.raises(datasets.DatasetError, match=f"mnist.npz could not be downloaded.*{message}"):
+            datasets.digits()
+        assert list(cache.iterdir()) == []
+
+    @pytest.mark.parametrize("change, message", [
+        (lambda content: (lzma.compress(content)[:-100], None), "end-of-stream"),
+        (lambda content: (b"<html>", None), "not supported"),
+        (lambda content: (lzma.compress(content)[:-200], 10**6), "end-of-stream"),
+        (lambda content: (lzma.compress(content[:4096] + bytes(4096) + content[8192:]), None), "damaged|malformed"),
+    ], ids=["shorter", "another format", "broken off", "damaged before it was packed"])
+    def test_emnist_that_arrives_damaged_is_not_kept(self, cache, server, emnist, monkeypatch, change, message):
+        monkeypatch.setattr(datasets, "EMNIST_URL", server("emnist.lzma", *change(emnist)))
+        with pytest.raises(datasets.DatasetError, match=f"emnist_all.sqlite could not be downloaded.*({message})"):
             datasets.digits_by_writer()
+        assert list(cache.iterdir()) == []
+
+    def test_a_file_that_is_gone(self, cache, server, monkeypatch):
+        monkeypatch.setattr(datasets, "MNIST_URL", server("mnist.npz", b"") + ".old")
+        with pytest.raises(datasets.DatasetError, match="404"):
+            datasets.digits()
         assert list(cache.iterdir()) == []

@@ -1,7 +1,8 @@
-"""Installs into a hosted notebook (Colab, Kaggle) what it lacks to run fedbook.
+"""Installs into an environment with TensorFlow what it lacks to run fedbook.
 
-The chapters' setup cell runs this file with ``runpy``. It installs nothing that
-the runtime has, in any version; what it does install is pinned, with hashes, in
+The chapters' setup cell runs this file in Colab and Kaggle with ``runpy``; anywhere
+else ``python tools/hosted_setup.py`` does the same. It installs nothing that is
+there, in any version; what it does install is pinned, with hashes, in
 requirements.txt.
 """
 
@@ -14,10 +15,15 @@ import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-# What a runtime with TensorFlow may lack. TensorFlow itself and tf_keras must be there.
+# What fedbook needs beside TensorFlow, tf_keras and what comes with those (a test holds
+# this to uv.lock). Colab lacks four of them, a plain environment with TensorFlow most.
 NEEDED = (
-    "dp-accounting", "mlxtend", "nest-asyncio", "portpicker", "tensorflow-federated",
-    "tensorflow-model-optimization", "tensorflow-privacy",
+    "attrs", "cachetools", "cloudpickle", "contourpy", "cycler", "decorator", "dm-tree",
+    "dp-accounting", "fonttools", "googleapis-common-protos", "joblib", "kiwisolver",
+    "matplotlib", "mlxtend", "mpmath", "narwhals", "nest-asyncio", "pandas", "portpicker",
+    "psutil", "pyparsing", "python-dateutil", "scikit-learn", "scipy", "tensorflow-federated",
+    "tensorflow-model-optimization", "tensorflow-privacy", "tensorflow-probability",
+    "threadpoolctl", "tqdm", "tzdata",
 )
 RESTART = "Choose Runtime > Restart session, then run the notebook from the top."
 
@@ -28,9 +34,13 @@ def check_runtime() -> None:
         raise RuntimeError(f"TensorFlow was imported before this cell, with Keras 3; TFF needs Keras 2. {RESTART}")
     if "keras" in sys.modules and "tensorflow_federated" not in sys.modules:
         raise RuntimeError(f"Keras 3 was imported before this cell; TFF needs Keras 2. {RESTART}")
-    for package in ("tensorflow", "tf-keras"):
-        if not is_installed(package):
-            raise RuntimeError(f"This runtime has no {package}; fedbook needs a runtime with TensorFlow.")
+    if not is_installed("tensorflow"):
+        raise RuntimeError("There is no tensorflow here; fedbook needs a runtime with TensorFlow 2.19 or newer.")
+    if not is_installed("tf-keras"):
+        release = ".".join(importlib.metadata.version("tensorflow").split(".")[:2])
+        raise RuntimeError(
+            f"There is no tf-keras here; TFF needs the one of TensorFlow's release: pip install --no-deps tf-keras~={release}.0"
+        )
 
 
 def is_installed(package: str) -> bool:
@@ -43,15 +53,17 @@ def is_installed(package: str) -> bool:
 
 
 def pinned(requirements: str, package: str) -> str:
-    """Returns the block of `requirements` that pins `package`: a line and its hashes.
+    """Returns what pins `package` in `requirements`: lines and their hashes.
+
+    More than one line where Pythons differ in version; each says for which it is.
 
     Raises:
-      ValueError: if `package` is not pinned exactly once.
+      ValueError: if `package` is not pinned.
     """
     blocks = re.findall(rf"^{re.escape(package)}==.*(?:\n +--hash.*)+", requirements, re.MULTILINE)
-    if len(blocks) != 1:
-        raise ValueError(f"requirements.txt pins {package} {len(blocks)} times; it must do so once.")
-    return blocks[0]
+    if not blocks:
+        raise ValueError(f"requirements.txt does not pin {package}.")
+    return "\n".join(blocks)
 
 
 def install_missing() -> list[str]:
@@ -64,7 +76,8 @@ def install_missing() -> list[str]:
             file.flush()
             subprocess.run(
                 [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes",
-                 "--ignore-requires-python", "--disable-pip-version-check", "-r", file.name],
+                 "--ignore-requires-python", "--disable-pip-version-check", "--root-user-action=ignore",
+                 "-r", file.name],
                 check=True,
             )
     return missing

@@ -3,13 +3,15 @@
 COLAB_PYTHON is the interpreter of an environment that holds a runtime's packages in
 its versions, and COLAB_LIST the file that names them. The tests run in order: they
 start from the runtime as it is delivered, run the setup cell and the chapters in
-kernels of it, and end by comparing versions.
+kernels of it, and end by comparing versions. What was installed before and after, and
+the seconds, go to _build/colab/NAME.json.
 """
 
 import json
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -24,6 +26,7 @@ PYTHON = os.environ["COLAB_PYTHON"]
 LIST = pathlib.Path(os.environ["COLAB_LIST"])
 CHAPTERS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SETUP_SECONDS = 60
+RECORD = ROOT / "_build" / "colab" / f"{LIST.stem}.json"
 
 sys.path.insert(0, str(ROOT / "tools"))
 import hosted_setup  # noqa: E402
@@ -54,6 +57,8 @@ def kernel(tmp_path_factory):
             "COLAB_RELEASE_TAG": "release-colab-test",
             "MPLBACKEND": "module://matplotlib_inline.backend_inline",
             "PYTHONPATH": str(SITE),
+            "PATH": f"{pathlib.Path(PYTHON).parent}:{os.environ['PATH']}",
+            "TMPDIR": str(folder),
             # The repository's address leads to this checkout.
             "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"url.{ROOT.as_uri()}.insteadOf", "GIT_CONFIG_VALUE_0": URL,
         },
@@ -64,6 +69,18 @@ def kernel(tmp_path_factory):
             if name.startswith(("TF_", "FEDBOOK_", "TQDM_")):
                 patch.delenv(name)
         yield
+    # %tensorboard leaves its server running, and a file about it where TMPDIR says.
+    for about in folder.glob(".tensorboard-info/*.info"):
+        os.kill(json.loads(about.read_text())["pid"], signal.SIGTERM)
+
+
+@pytest.fixture(scope="module")
+def record():
+    """What the tests note, written to RECORD at the end."""
+    notes = {"list": str(LIST), "before": dict(DELIVERED), "seconds": {}}
+    yield notes
+    RECORD.parent.mkdir(parents=True, exist_ok=True)
+    RECORD.write_text(json.dumps(notes | {"after": versions()}, indent=1, sort_keys=True) + "\n")
 
 
 def execute(cells, folder: pathlib.Path) -> list:
@@ -111,10 +128,10 @@ def listed() -> list[tuple[str, str]]:
     return re.findall(r"^([\w-]+)==(\S+)$", LIST.read_text(), re.M)
 
 
-def test_the_setup_cell_in_a_notebook_that_was_opened_alone(tmp_path):
+def test_the_setup_cell_in_a_notebook_that_was_opened_alone(tmp_path, record):
     start = time.monotonic()
     google, cell, after = execute([code("import google.colab"), setup_cell(), code("import fedbook")], tmp_path)
-    seconds = time.monotonic() - start
+    seconds = record["seconds"]["setup cell, kernel start and first import"] = time.monotonic() - start
     missing = [name for name in hosted_setup.NEEDED if name not in DELIVERED]
     assert text(cell) == f"fedbook is ready; installed {', '.join(missing)}.\n"
     assert [c.outputs for c in (google, after)] == [[], []] and text(cell, "stderr") == ""
@@ -137,8 +154,10 @@ def test_tensorflow_or_keras_before_the_setup_cell_says_restart(clone, first):
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
-def test_chapter(chapter, tmp_path):
+def test_chapter(chapter, tmp_path, record):
+    start = time.monotonic()
     cells = execute(nbformat.read(chapter, as_version=4).cells, tmp_path)
+    record["seconds"][chapter.stem] = time.monotonic() - start
     assert {cell.id: text(cell, "stderr") for cell in cells if cell.cell_type == "code" and text(cell, "stderr")} == {}
 
 
