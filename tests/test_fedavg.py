@@ -1,0 +1,215 @@
+"""Two tiny clients and exact numbers; then what clients and servers may be given."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from fedbook import fedavg, models
+from fedbook.fedavg import ClientUpdate
+
+
+def halves(weights, images, labels):
+    """A loss whose gradient is w minus the batch's mean label: easy to follow in the head."""
+    return 0.5 * tf.square(weights[0] - tf.reduce_mean(tf.cast(labels, tf.float32)))
+
+
+def batch(*labels, pixels=4):
+    images = np.random.default_rng(len(labels)).uniform(0, 1, (len(labels), pixels))
+    return images.astype(np.float32), np.array(labels, np.int32)
+
+
+def two_layers():
+    rng = np.random.default_rng(0)
+    return [rng.normal(0, 1, shape).astype(np.float32) for shape in ((4, 3), (3,), (3, 2), (2,))]
+
+
+ZERO = [np.float32(0)]
+
+
+def test_two_clients_by_hand():
+    # From 0 with rate 0.5: to mean label 4 -> 2; then to 8 -> 5. The other: to 2 -> 1.
+    first = fedavg.client_update(ZERO, [batch(3, 5), batch(8)], 0.5, halves)
+    second = fedavg.client_update(ZERO, [batch(2)], 0.5, halves)
+    # The batch of one weighs as much as the batch of two.
+    assert (first.delta, first.num_examples) == ([5.0], 3)
+    assert (second.delta, second.num_examples) == ([1.0], 1)
+    assert fedavg.server_aggregate(ZERO, [first, second]) == [4.0]  # (3 * 5 + 1 * 1) / 4
+    assert fedavg.server_aggregate(ZERO, [first, second], uniform=True) == [3.0]
+    assert fedavg.server_aggregate(ZERO, [first, second], 0.5) == [2.0]
+    assert fedavg.server_aggregate([np.float32(10)], [first, second]) == [14.0]
+
+
+def test_epochs_are_batches_again_and_count_again():
+    once = [batch(3, 5), batch(8)]
+    twice = fedavg.client_update(ZERO, once * 2, 0.5, halves)  # 5 -> 4.5 -> 6.25
+    assert (twice.delta, twice.num_examples) == ([6.25], 6)
+
+
+def test_logits_and_loss_of_one_layer():
+    weights = [np.float32([[1, 0], [0, 2]]), np.float32([0, 1])]
+    images = np.float32([[3, 1], [0, 0]])
+    np.testing.assert_array_equal(fedavg.logits(weights, images), [[3, 3], [0, 1]])
+    expected = (np.log(2) + np.log(1 + np.e) - 1) / 2
+    np.testing.assert_allclose(fedavg.loss(weights, images, [0, 1]), expected, rtol=1e-6)
+
+
+def test_the_2nn_is_kerass():
+    model = models.two_nn(seed=3)
+    images = np.random.default_rng(0).uniform(0, 1, (5, 28, 28)).astype(np.float32)
+    for shape in ((5, 28, 28), (5, 784)):
+        np.testing.assert_allclose(
+            fedavg.logits(model.get_weights(), images.reshape(shape)), model(images), atol=1e-5
+        )
+
+
+def test_a_step_is_keras_sgd():
+    model = models.two_nn(seed=3)
+    before = model.get_weights()
+    images = np.random.default_rng(0).uniform(0, 1, (6, 28, 28)).astype(np.float32)
+    labels = np.arange(6, dtype=np.int32)
+    update = fedavg.client_update(before, [(images[:4], labels[:4]), (images[4:], labels[4:])], 0.1)
+    model.compile("sgd", tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.optimizer.learning_rate = 0.1
+    model.fit(images, labels, 4, shuffle=False, verbose=0)
+    for after, start, delta in zip(model.get_weights(), before, update.delta, strict=True):
+        np.testing.assert_allclose(after, start + delta, atol=1e-6)
+    assert update.num_examples == 6
+
+
+def test_one_step_of_all_clients_is_one_step_on_their_pooled_data():
+    weights, clients = two_layers(), [batch(0), batch(1, 1, 0), batch(0, 1, 1, 1, 0)]
+    updates = [fedavg.client_update(weights, [client], 0.3) for client in clients]
+    pooled = tuple(np.concatenate(part) for part in zip(*clients))
+    central = fedavg.client_update(weights, [pooled], 0.3)
+    new = fedavg.server_aggregate(weights, updates)
+    for got, start, delta in zip(new, weights, central.delta, strict=True):
+        np.testing.assert_allclose(got, start + delta, atol=1e-6)
+
+
+def test_nothing_is_changed_and_the_result_is_new():
+    weights = two_layers()
+    kept = [w.copy() for w in weights]
+    update = fedavg.client_update(weights, [batch(0, 1)], 0.1)
+    delta = [d.copy() for d in update.delta]
+    new = fedavg.server_aggregate(weights, [update])
+    for w, k, d, e, n in zip(weights, kept, update.delta, delta, new, strict=True):
+        np.testing.assert_array_equal(w, k)
+        np.testing.assert_array_equal(d, e)
+        assert n.dtype == d.dtype == np.float32 and n.shape == d.shape == w.shape
+        assert not np.shares_memory(n, w)
+
+
+def test_an_empty_client_sends_zeros_and_counts_for_nothing():
+    weights = two_layers()
+    for batches in ([], [batch()]):
+        empty = fedavg.client_update(weights, batches, 0.1)
+        assert empty.num_examples == 0
+        for d, w in zip(empty.delta, weights, strict=True):
+            assert not d.any() and d.shape == w.shape
+    other = fedavg.client_update(weights, [batch(0, 1)], 0.1)
+    for with_it, without in zip(
+        fedavg.server_aggregate(weights, [empty, other]), fedavg.server_aggregate(weights, [other])
+    ):
+        np.testing.assert_array_equal(with_it, without)
+    # In the uniform mean it counts like any other.
+    updates = [ClientUpdate([4.0], 2), ClientUpdate([0.0], 0)]
+    assert fedavg.server_aggregate(ZERO, updates, uniform=True) == [2.0]
+
+
+@pytest.mark.parametrize("uniform", [False, True])
+def test_no_update_or_no_example_leaves_the_weights(uniform):
+    weights = two_layers()
+    empty = fedavg.client_update(weights, [], 0.1)
+    for updates in ([], [empty, empty], iter([empty])):
+        new = fedavg.server_aggregate(weights, updates, uniform=uniform)
+        for n, w in zip(new, weights, strict=True):
+            np.testing.assert_array_equal(n, w)
+            assert not np.shares_memory(n, w)
+
+
+def test_nan_propagates():
+    weights, images = two_layers(), np.full((2, 4), np.nan, np.float32)
+    bad = fedavg.client_update(weights, [(images, np.int32([0, 1]))], 0.1)
+    good = fedavg.client_update(weights, [batch(0, 1)], 0.1)
+    assert np.isnan(bad.delta[0]).all() and bad.num_examples == 2
+    assert np.isnan(fedavg.server_aggregate(weights, [good, bad])[0]).all()
+
+
+def test_batches_of_a_tf_dataset():
+    images, labels = batch(0, 1, 1, 0, 1)
+    dataset = tf.data.Dataset.from_tensor_slices((images, labels)).batch(2)
+    arrays = [(images[i : i + 2], labels[i : i + 2]) for i in (0, 2, 4)]
+    one, other = (fedavg.client_update(two_layers(), b, 0.1) for b in (dataset, arrays))
+    assert one.num_examples == other.num_examples == 5
+    for a, b in zip(one.delta, other.delta, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_new_batch_size_or_rate_is_not_traced_anew():
+    traces = []
+
+    def counted(weights, images, labels):
+        traces.append(images.shape)
+        return fedavg.loss(weights, images, labels)
+
+    for n in range(2, 12):
+        fedavg.client_update(two_layers(), [batch(*[0] * n)], 0.1 / n, counted)
+    assert len(traces) <= 2
+
+
+LAYERS = two_layers()
+
+
+@pytest.mark.parametrize(("weights", "named"), [
+    ([], "weights has shapes"),
+    (LAYERS[:3], "weights has shapes"),
+    ([LAYERS[0], LAYERS[3]], "weights has shapes"),  # bias of another layer
+    (LAYERS[:2] + LAYERS[:2], "weights has shapes"),  # 3 outputs, 4 inputs
+])
+def test_weights_that_are_no_model(weights, named):
+    with pytest.raises(ValueError, match=named):
+        fedavg.logits(weights, batch(0)[0])
+
+
+@pytest.mark.parametrize(("images", "named"), [
+    (np.zeros((2, 5), np.float32), r"images has shape \(2, 5\).*4 pixels"),
+    (np.zeros(4, np.float32), "images has shape"),
+    (np.zeros((2, 4), np.uint8), "images has dtype uint8"),
+])
+def test_images_that_do_not_fit(images, named):
+    with pytest.raises(ValueError, match=named):
+        fedavg.logits(LAYERS, images)
+
+
+@pytest.mark.parametrize("rate", [0, -0.1, float("nan"), float("inf")])
+def test_bad_rates(rate):
+    with pytest.raises(ValueError, match="^learning_rate is"):
+        fedavg.client_update(LAYERS, [batch(0)], rate)
+    with pytest.raises(ValueError, match="^server_learning_rate is"):
+        fedavg.server_aggregate(LAYERS, [], rate)
+
+
+def test_bad_client_input():
+    with pytest.raises(ValueError, match="^weights is empty"):
+        fedavg.client_update([], [batch(0)], 0.1)
+    with pytest.raises(ValueError, match=r"^weights\[0\] has dtype int64"):
+        fedavg.client_update([np.zeros((4, 2), np.int64), np.zeros(2)], [batch(0)], 0.1)
+    images, labels = batch(0, 1)
+    with pytest.raises(ValueError, match="^batches: number 1 has 2 images and 1 labels"):
+        fedavg.client_update(LAYERS, [(images, labels), (images, labels[:1])], 0.1)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="label value"):
+        fedavg.client_update(LAYERS, [batch(0, 2)], 0.1)
+
+
+def test_bad_updates():
+    good = fedavg.client_update(LAYERS, [batch(0)], 0.1)
+    with pytest.raises(ValueError, match="^weights is empty"):
+        fedavg.server_aggregate([], [good])
+    with pytest.raises(ValueError, match="^updates: number 1 has deltas of shapes"):
+        fedavg.server_aggregate(LAYERS, [good, ClientUpdate(good.delta[:3], 1)])
+    with pytest.raises(ValueError, match="^updates: number 0 has deltas of shapes"):
+        # Shapes that numpy would broadcast.
+        fedavg.server_aggregate(LAYERS, [ClientUpdate([d[..., :1] for d in good.delta], 1)])
+    for count in (-1, float("nan")):
+        with pytest.raises(ValueError, match="^updates: number 0 has num_examples"):
+            fedavg.server_aggregate(LAYERS, [ClientUpdate(good.delta, count)])
