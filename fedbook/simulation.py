@@ -106,7 +106,7 @@ def run(
     *,
     rounds: int,
     cohort: int,
-    prepare: Prepare,
+    prepare: Prepare | None,
     seed: int = 0,
     client_ids: Sequence[str] | None = None,
     initial_state: Any = None,
@@ -126,7 +126,8 @@ def run(
       rounds: how many, at least 1. With a checkpoint, how many in all.
       cohort: clients per round.
       prepare: turns a client's dataset and a seed, which differs from round to
-        round, into what the process takes; see :func:`prepare_batches`.
+        round, into what the process takes; see :func:`prepare_batches`. None if
+        the process takes client ids; see :mod:`fedbook.resident`.
       seed: fixes the clients of each round and the seeds given to `prepare`.
       client_ids: the population; all of `data` by default.
       initial_state: where to start; ``process.initialize()`` by default.
@@ -159,6 +160,8 @@ def run(
     sample = sample_clients(client_ids, cohort, seed)
 
     def datasets(round_number: int) -> list:
+        if prepare is None:
+            return sample(round_number)
         # A seed for each client and round, so that a resumed run shuffles alike.
         seeds = np.random.default_rng([abs(int(seed)), round_number]).integers(2**31, size=cohort)
         return [

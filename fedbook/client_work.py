@@ -1,0 +1,253 @@
+"""A client's local training as one loop over tensors: TFF's federated averaging, faster.
+
+``tff.learning`` trains a client by reducing a ``tf.data.Dataset``: every batch goes
+through the dataset's iterator, and every round carries the client's pipeline. Here
+the client's examples are gathered into tensors once, and all local epochs run in
+one ``tf.while_loop`` over slices of them. The result is the same; see the tests.
+
+The algorithm is ClientUpdate of McMahan et al. 2017 (arXiv 1602.05629), Algorithm 1,
+with any optimiser in place of SGD (Reddi et al. 2021, arXiv 2003.00295).
+"""
+
+import collections
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+
+# More examples than a client can hold in memory: one batch of a dataset is all of it.
+_ALL = 1 << 30
+
+
+def build_fed_avg(
+    model: tff.learning.models.FunctionalModel,
+    client_optimizer: tff.learning.optimizers.Optimizer,
+    server_optimizer: tff.learning.optimizers.Optimizer | None = None,
+    *,
+    batch_size: int,
+    epochs: int = 1,
+    shuffle_seed: int | None = None,
+    client_weighting: tff.learning.ClientWeighting = tff.learning.ClientWeighting.NUM_EXAMPLES,
+    model_distributor: tff.learning.templates.DistributionProcess | None = None,
+    model_aggregator: (
+        tff.aggregators.WeightedAggregationFactory | tff.aggregators.UnweightedAggregationFactory | None
+    ) = None,
+    metrics_aggregator: Callable[..., Any] | None = None,
+) -> tff.learning.templates.LearningProcess:
+    """Builds federated averaging with :func:`build_client_work`.
+
+    The counterpart of ``tff.learning.algorithms.build_weighted_fed_avg``: the same
+    state, metrics and, on the same batches, weights.
+
+    Args:
+      model: the functional model; ``tff.learning.models.functional_model_from_keras``
+        makes one of a Keras model without batch normalisation.
+      client_optimizer: of the local steps.
+      server_optimizer: takes the mean model delta for its gradient; by default SGD
+        with learning rate 1, as in McMahan et al. 2017.
+      batch_size: see :func:`build_client_work`.
+      epochs: see :func:`build_client_work`.
+      shuffle_seed: see :func:`build_client_work`.
+      client_weighting: how much a client counts in the mean.
+      model_distributor: how the model gets to the clients; by default it is sent
+        as it is.
+      model_aggregator: how the deltas are averaged: any aggregation factory, an
+        unweighted one counts every client once; the weighted mean by default.
+      metrics_aggregator: see :func:`build_client_work`.
+
+    Returns:
+      A process whose ``next`` takes the state and a list of client datasets.
+
+    Raises:
+      ValueError: if a number is out of range.
+      TypeError: if `model` is not a functional model, or an optimiser not TFF's.
+    """
+    client_work = build_client_work(
+        model,
+        client_optimizer,
+        batch_size=batch_size,
+        epochs=epochs,
+        shuffle_seed=shuffle_seed,
+        client_weighting=client_weighting,
+        metrics_aggregator=metrics_aggregator,
+    )
+    if server_optimizer is None:
+        server_optimizer = tff.learning.optimizers.build_sgdm(1.0)
+    _check_type("server_optimizer", server_optimizer, tff.learning.optimizers.Optimizer)
+    aggregator = model_aggregator or tff.aggregators.MeanFactory()
+    if isinstance(aggregator, tff.aggregators.UnweightedAggregationFactory):
+        aggregator = tff.aggregators.as_weighted_aggregator(aggregator)
+
+    @tff.tensorflow.computation
+    def initial_weights():
+        return tff.learning.models.ModelWeights(
+            *(tuple(map(tf.convert_to_tensor, weights)) for weights in model.initial_weights)
+        )
+
+    weights_type = initial_weights.type_signature.result
+    return tff.learning.templates.compose_learning_process(
+        initial_weights,
+        model_distributor or tff.learning.templates.build_broadcast_process(weights_type),
+        client_work,
+        aggregator.create(weights_type.trainable, tff.TensorType(np.float32)),
+        tff.learning.templates.build_apply_optimizer_finalizer(server_optimizer, weights_type),
+    )
+
+
+def build_client_work(
+    model: tff.learning.models.FunctionalModel,
+    optimizer: tff.learning.optimizers.Optimizer,
+    *,
+    batch_size: int,
+    epochs: int = 1,
+    shuffle_seed: int | None = None,
+    client_weighting: tff.learning.ClientWeighting = tff.learning.ClientWeighting.NUM_EXAMPLES,
+    metrics_aggregator: Callable[..., Any] | None = None,
+) -> tff.learning.templates.ClientWorkProcess:
+    """Builds the clients' part of a round, for ``tff.learning.templates.compose_learning_process``.
+
+    Clients may hold different numbers of examples; nothing is compiled again for
+    another number. The last batch of an epoch holds what is left. A client without
+    examples returns a zero update of weight 0; so does one whose update is not
+    finite, and its metrics are left out, as in ``tff.learning``.
+
+    Args:
+      model: its `input_spec` is a pair or ``OrderedDict(x, y)`` of batches.
+      optimizer: of the local steps; its state starts anew in every round.
+      batch_size: B, at least 1; batches in the client's dataset are cut anew.
+      epochs: E, local epochs, at least 1.
+      shuffle_seed: any int: the examples are reshuffled in every epoch, from this
+        seed, the round's number and the epoch's (clients of the same size get the
+        same order); None: the dataset's order in every epoch.
+      client_weighting: by examples (each counted once an epoch) or uniform.
+      metrics_aggregator: from the model's ``finalize_metrics`` to a computation
+        that aggregates the clients' metrics;
+        ``tff.learning.metrics.sum_then_finalize`` by default.
+
+    Returns:
+      A process with the round's number for its state. A client's dataset yields
+      batches of the model's `input_spec`, of any size; one large batch is fastest.
+
+    Raises:
+      ValueError: if `batch_size` or `epochs` is below 1.
+      TypeError: if `model` is not a functional model, or `optimizer` not TFF's.
+    """
+    for name, value in {"batch_size": batch_size, "epochs": epochs}.items():
+        if value < 1:
+            raise ValueError(f"{name} is {value}; it must be at least 1.")
+    _check_type("model", model, tff.learning.models.FunctionalModel)
+    _check_type("optimizer", optimizer, tff.learning.optimizers.Optimizer)
+    aggregate_metrics = (metrics_aggregator or tff.learning.metrics.sum_then_finalize)(model.finalize_metrics)
+    weights_type = tff.types.tensorflow_to_type(
+        tff.learning.models.ModelWeights(
+            *(tuple(tf.TensorSpec(w.shape, w.dtype) for w in weights) for weights in model.initial_weights)
+        )
+    )
+    data_type = tff.SequenceType(tff.types.tensorflow_to_type(model.input_spec))
+
+    @tff.tensorflow.computation(np.int64, weights_type, data_type)
+    def train_client(round_number, weights, dataset):
+        x, y = _gather(dataset, model.input_spec)
+        return _train(
+            model, optimizer, (weights.trainable, weights.non_trainable), x, y, round_number,
+            batch_size=batch_size, epochs=epochs, shuffle_seed=shuffle_seed, weighting=client_weighting,
+        )
+
+    @tff.tensorflow.computation(np.int64)
+    def add_one(round_number):
+        return round_number + 1
+
+    @tff.federated_computation
+    def initialize():
+        return tff.federated_value(np.int64(0), tff.SERVER)
+
+    @tff.federated_computation(
+        initialize.type_signature.result,
+        tff.FederatedType(weights_type, tff.CLIENTS),
+        tff.FederatedType(data_type, tff.CLIENTS),
+    )
+    def next_round(round_number, weights, data):
+        result, metrics = tff.federated_map(
+            train_client, (tff.federated_broadcast(round_number), weights, data)
+        )
+        return tff.templates.MeasuredProcessOutput(
+            tff.federated_map(add_one, round_number),
+            result,
+            tff.federated_zip(collections.OrderedDict(train=aggregate_metrics(metrics))),
+        )
+
+    return tff.learning.templates.ClientWorkProcess(initialize, next_round)
+
+
+def _gather(dataset: tf.data.Dataset, spec: Any) -> tuple[Any, Any]:
+    """Returns all examples of a dataset of batches as one batch (x, y), [0, ...] if it is empty."""
+    nothing = tf.nest.map_structure(
+        lambda s: tf.zeros([0, *(size or 0 for size in s.shape[1:])], s.dtype), spec
+    )
+    batch = dataset.rebatch(_ALL).reduce(nothing, lambda _, whole: whole)
+    return tuple(batch.values()) if isinstance(batch, collections.abc.Mapping) else tuple(batch)
+
+
+@tf.function
+def _train(model, optimizer, weights, x, y, round_number, *, batch_size, epochs, shuffle_seed, weighting):
+    """Returns TFF's ClientResult and the unfinalised metrics."""
+    size = tf.shape(tf.nest.flatten(y)[0])[0]
+    start, fixed = weights
+    optimizer_state = optimizer.initialize(
+        tf.nest.map_structure(lambda w: tf.TensorSpec(w.shape, w.dtype), start)
+    )
+    steps_an_epoch = -(-size // batch_size)
+
+    def order(epoch):
+        if shuffle_seed is None:
+            return tf.range(size)
+        seed = tf.random.experimental.stateless_fold_in(
+            [shuffle_seed % 2**31, 0], tf.cast(round_number, tf.int32)
+        )
+        seed = tf.random.experimental.stateless_fold_in(seed, epoch)
+        return tf.random.experimental.stateless_shuffle(tf.range(size), seed)
+
+    def local_step(step, trained, optimizer_state, metrics, indices):
+        first = (step % steps_an_epoch) * batch_size
+        # The next epoch's order, at its first step.
+        indices = tf.cond(tf.equal(first, 0), lambda: order(step // steps_an_epoch), lambda: indices)
+        chosen = indices[first : first + batch_size]
+        batch_x, batch_y = tf.nest.map_structure(lambda tensor: tf.gather(tensor, chosen), (x, y))
+        with tf.GradientTape() as tape:
+            tape.watch(trained)
+            output = model.predict_on_batch((trained, fixed), batch_x, training=True)
+            loss = model.loss(output=output, label=batch_y)
+        gradients = tape.gradient(loss, trained)
+        optimizer_state, trained = optimizer.next(optimizer_state, trained, gradients)
+        metrics = model.update_metrics_state(
+            metrics,
+            labels=batch_y,
+            batch_output=tff.learning.models.BatchOutput(
+                loss=loss, predictions=output, num_examples=tf.shape(chosen)[0]
+            ),
+        )
+        return step + 1, trained, optimizer_state, metrics, indices
+
+    _, trained, _, metrics, _ = tf.while_loop(
+        lambda step, *_: step < epochs * steps_an_epoch,
+        local_step,
+        (0, start, optimizer_state, model.initialize_metrics_state(), tf.range(size)),
+        parallel_iterations=1,
+    )
+    delta = tf.nest.map_structure(tf.subtract, start, trained)  # in the direction of a gradient, as TFF has it
+    finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(d)) for d in tf.nest.flatten(delta)])
+    delta = tf.nest.map_structure(lambda d: tf.where(finite, d, tf.zeros_like(d)), delta)
+    if weighting == tff.learning.ClientWeighting.NUM_EXAMPLES:
+        weight = tf.cast(epochs * size, tf.float32)
+    else:
+        weight = 1.0
+    weight = tf.where(finite, weight, 0.0)
+    metrics = tf.cond(finite, lambda: metrics, model.initialize_metrics_state)
+    return tff.learning.templates.ClientResult(update=delta, update_weight=weight), metrics
+
+
+def _check_type(name: str, value: Any, wanted: type) -> None:
+    if not isinstance(value, wanted):
+        raise TypeError(f"{name} is a {type(value).__name__}; it must be a {wanted.__name__} of tff.learning.")
