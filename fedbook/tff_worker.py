@@ -60,9 +60,14 @@ class LocalWorker:
         Args:
           max_concurrent_computation_calls: how many clients are computed at the
             same time; by default as many as there are cores (more take more
-            memory and are no faster), -1 for no limit.
+            memory and are no faster), -1 for no limit. Each client's operations
+            get an equal share of the cores.
         """
-        self._concurrency = max_concurrent_computation_calls or len(os.sched_getaffinity(0))
+        cores = len(os.sched_getaffinity(0))
+        self._concurrency = max_concurrent_computation_calls or cores
+        # Threads that divide one small matrix product cost a quarter of the CPU time of a round.
+        threads = max(1, cores // self._concurrency) if self._concurrency > 0 else cores
+        self._environment = _ARENAS | {"TF_NUM_INTRAOP_THREADS": str(threads)}
         self.process: subprocess.Popen | None = None
         self.address: str | None = None
         self._log = None
@@ -111,7 +116,7 @@ class LocalWorker:
         self.process = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", _EXEC_WITH_PARENT, str(os.getpid()), str(binary),
              f"--port={port}", f"--max_concurrent_computation_calls={self._concurrency}"],
-            stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log, env=_ARENAS | os.environ,
+            stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log, env=self._environment | os.environ,
         )
         self._end = weakref.finalize(self, _end, self.process, self._log)
         # When Python exits, the kernel ends the worker last: gRPC's threads would notice an

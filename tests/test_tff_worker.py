@@ -197,3 +197,15 @@ def test_clients_run_on_the_worker(worker):
 
     assert within(60, mean, [1.0, 2.0, 6.0]) == 3.0
     assert within(60, mean, [1.0, 2.0]) == 1.5  # another number of clients
+
+
+@pytest.mark.parametrize("clients, threads", [(None, 1), (1, "all"), (-1, "all")])
+def test_clients_share_the_cores(clients, threads, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(4)))
+    monkeypatch.delenv("TF_NUM_INTRAOP_THREADS", raising=False)
+    made = tff_worker.LocalWorker(clients)
+    made.connect()
+    environment = psutil.Process(made.process.pid).environ()
+    made.stop()
+    assert environment["TF_NUM_INTRAOP_THREADS"] == ("4" if threads == "all" else "1")
+    assert environment["MALLOC_ARENA_MAX"] == "1"
