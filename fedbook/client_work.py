@@ -195,45 +195,57 @@ def _train(model, optimizer, weights, x, y, round_number, *, batch_size, epochs,
     """Returns TFF's ClientResult and the unfinalised metrics."""
     size = tf.shape(tf.nest.flatten(y)[0])[0]
     start, fixed = weights
+    # The worker's session inlines no functions: each call of one in a step would cost as
+    # much as several of its operations. TFF's model has only these to offer.
+    predict, update_metrics = (
+        getattr(function, "python_function", function)
+        for function in (model._predict_on_batch_fn, model._update_metrics_state)
+    )
     optimizer_state = optimizer.initialize(
         tf.nest.map_structure(lambda w: tf.TensorSpec(w.shape, w.dtype), start)
     )
-    steps_an_epoch = -(-size // batch_size)
 
-    def order(epoch):
-        if shuffle_seed is None:
-            return tf.range(size)
-        seed = tf.random.experimental.stateless_fold_in(
-            [shuffle_seed % 2**31, 0], tf.cast(round_number, tf.int32)
-        )
-        seed = tf.random.experimental.stateless_fold_in(seed, epoch)
-        return tf.random.experimental.stateless_shuffle(tf.range(size), seed)
+    def batch(order, first):
+        if order is None:
+            return tf.nest.map_structure(lambda tensor: tensor[first : first + batch_size], (x, y))
+        chosen = order[first : first + batch_size]
+        return tf.nest.map_structure(lambda tensor: tf.gather(tensor, chosen), (x, y))
 
-    def local_step(step, trained, optimizer_state, metrics, indices):
-        first = (step % steps_an_epoch) * batch_size
-        # The next epoch's order, at its first step.
-        indices = tf.cond(tf.equal(first, 0), lambda: order(step // steps_an_epoch), lambda: indices)
-        chosen = indices[first : first + batch_size]
-        batch_x, batch_y = tf.nest.map_structure(lambda tensor: tf.gather(tensor, chosen), (x, y))
+    def local_step(order, first, trained, optimizer_state, metrics):
+        batch_x, batch_y = batch(order, first)
         with tf.GradientTape() as tape:
             tape.watch(trained)
-            output = model.predict_on_batch((trained, fixed), batch_x, training=True)
+            output = predict((trained, fixed), batch_x, training=True)
             loss = model.loss(output=output, label=batch_y)
         gradients = tape.gradient(loss, trained)
         optimizer_state, trained = optimizer.next(optimizer_state, trained, gradients)
-        metrics = model.update_metrics_state(
+        metrics = update_metrics(
             metrics,
             labels=batch_y,
             batch_output=tff.learning.models.BatchOutput(
-                loss=loss, predictions=output, num_examples=tf.shape(chosen)[0]
+                loss=loss, predictions=output, num_examples=tf.minimum(batch_size, size - first)
             ),
         )
-        return step + 1, trained, optimizer_state, metrics, indices
+        return first + batch_size, trained, optimizer_state, metrics
 
-    _, trained, _, metrics, _ = tf.while_loop(
-        lambda step, *_: step < epochs * steps_an_epoch,
-        local_step,
-        (0, start, optimizer_state, model.initialize_metrics_state(), tf.range(size)),
+    def local_epoch(epoch, *training):
+        order = None
+        if shuffle_seed is not None:
+            seed = tf.stack([shuffle_seed % 2**31, tf.cast(round_number, tf.int32)])
+            seed = tf.random.experimental.stateless_fold_in(seed, epoch)
+            order = tf.random.experimental.stateless_shuffle(tf.range(size), seed)
+        _, *training = tf.while_loop(
+            lambda first, *_: first < size,
+            lambda first, *training: local_step(order, first, *training),
+            (0, *training),
+            parallel_iterations=1,
+        )
+        return epoch + 1, *training
+
+    _, trained, _, metrics = tf.while_loop(
+        lambda epoch, *_: epoch < epochs,
+        local_epoch,
+        (0, start, optimizer_state, model.initialize_metrics_state()),
         parallel_iterations=1,
     )
     delta = tf.nest.map_structure(tf.subtract, start, trained)  # in the direction of a gradient, as TFF has it

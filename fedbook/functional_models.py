@@ -37,7 +37,6 @@ def classifier(build: Callable[[], keras.Model]) -> tff.learning.models.Function
     if model.non_trainable_variables:
         names = ", ".join(v.name for v in model.non_trainable_variables)
         raise ValueError(f"build returns a model with non-trainable weights ({names}); it must have none.")
-    cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
     @tf.function
     def predict_on_batch(model_weights, x, training):
@@ -47,19 +46,21 @@ def classifier(build: Callable[[], keras.Model]) -> tff.learning.models.Function
         return rebuilt(x, training=training)
 
     def mean_loss(output, label, sample_weight=None):
-        return cross_entropy(label, output, sample_weight)
+        each = tf.nn.sparse_softmax_cross_entropy_with_logits(label, output)
+        return tf.reduce_mean(each if sample_weight is None else sample_weight * each)
+
+    def sums(batch_output, label):
+        right = tf.equal(tf.argmax(batch_output.predictions, 1, label.dtype), label)
+        return collections.OrderedDict(
+            loss=batch_output.loss * tf.cast(batch_output.num_examples, tf.float32),
+            accuracy=tf.reduce_sum(tf.cast(right, tf.float32)),
+        )
 
     return tff.learning.models.FunctionalModel(
         initial_weights=(tuple(v.numpy() for v in model.trainable_variables), ()),
         predict_on_batch_fn=predict_on_batch,
         loss_fn=mean_loss,
-        metrics_fns=_means(
-            ("loss", "accuracy"),
-            lambda output, label: collections.OrderedDict(
-                loss=tf.nn.sparse_softmax_cross_entropy_with_logits(label, output),
-                accuracy=tf.equal(tf.argmax(output, 1, label.dtype), label),
-            ),
-        ),
+        metrics_fns=_means(("loss", "accuracy"), sums),
         input_spec=models.BATCH_SPEC,
     )
 
@@ -106,17 +107,26 @@ def vae(latent_dim: int = 2, seed: int = 0) -> tff.learning.models.FunctionalMod
             raise ValueError("sample_weight is given; the VAE weights all examples alike.")
         return tf.reduce_mean(losses(output, label)["loss"])
 
+    def sums(batch_output, label):
+        each = losses(batch_output.predictions, label)
+        return collections.OrderedDict((name, tf.reduce_sum(values)) for name, values in each.items())
+
     return tff.learning.models.FunctionalModel(
         initial_weights=(tuple(v.numpy() for v in built.trainable_variables), ()),
         predict_on_batch_fn=predict_on_batch,
         loss_fn=mean_loss,
-        metrics_fns=_means(("loss", "reconstruction", "kl"), losses),
+        metrics_fns=_means(("loss", "reconstruction", "kl"), sums),
         input_spec=(models.IMAGES_SPEC, models.IMAGES_SPEC),
     )
 
 
-def _means(names: Sequence[str], per_example: Callable):
-    """Returns TFF's three metric functions: for each name the sum over examples and their number, and the mean."""
+def _means(names: Sequence[str], sums: Callable):
+    """Returns TFF's three metric functions: for each name the sum over examples and their number, and the mean.
+
+    Args:
+      names: of the metrics.
+      sums: from a BatchOutput and its labels to each metric's sum over the batch.
+    """
 
     @tf.function
     def initialize():
@@ -125,10 +135,9 @@ def _means(names: Sequence[str], per_example: Callable):
     @tf.function
     def update(state, labels, batch_output, sample_weight=None):
         examples = tf.cast(batch_output.num_examples, tf.float32)
-        values = per_example(batch_output.predictions, labels)
+        values = sums(batch_output, labels)
         return collections.OrderedDict(
-            (name, (total + tf.reduce_sum(tf.cast(values[name], tf.float32)), count + examples))
-            for name, (total, count) in state.items()
+            (name, (total + values[name], count + examples)) for name, (total, count) in state.items()
         )
 
     @tf.function

@@ -51,7 +51,7 @@ def test_metrics_are_means_over_examples():
     state, outputs = model.initialize_metrics_state(), tf.one_hot([3, 1, 4, 1, 9], 10)
     for part in (slice(0, 4), slice(4, 5)):
         batch = tff.learning.models.BatchOutput(
-            loss=None, predictions=outputs[part], num_examples=part.stop - part.start
+            loss=model.loss(output=outputs[part], label=LABELS[part]), predictions=outputs[part], num_examples=part.stop - part.start
         )
         state = model.update_metrics_state(state, labels=LABELS[part], batch_output=batch)
     metrics = model.finalize_metrics(state)
