@@ -17,6 +17,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from fedbook.simulation import read_once
+
 # More examples than a client can hold in memory: one batch of a dataset is all of it.
 _ALL = 1 << 30
 
@@ -186,7 +188,8 @@ def _gather(dataset: tf.data.Dataset, spec: Any) -> tuple[Any, Any]:
     nothing = tf.nest.map_structure(
         lambda s: tf.zeros([0, *(size or 0 for size in s.shape[1:])], s.dtype), spec
     )
-    batch = dataset.rebatch(_ALL).reduce(nothing, lambda _, whole: whole)
+    whole = dataset.rebatch(_ALL).concatenate(tf.data.Dataset.from_tensors(nothing)).take(1)
+    batch = read_once(whole).get_single_element()
     return tuple(batch.values()) if isinstance(batch, collections.abc.Mapping) else tuple(batch)
 
 
