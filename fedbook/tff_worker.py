@@ -207,17 +207,19 @@ class WorkerExecutorFactory(tff.framework.ExecutorFactory):
 
 
 def create_execution_context(
-    worker: LocalWorker | RemoteWorker | None = None,
+    worker: LocalWorker | RemoteWorker | None = None, *, simulate_secure_sums: bool = False
 ) -> tff.framework.SyncExecutionContext:
     """Returns a context that runs TFF computations on `worker`.
 
     Args:
       worker: where to run; a new :class:`LocalWorker` by default. Make the
         result the default with ``tff.framework.set_default_context``.
+      simulate_secure_sums: whether to compute TFF's secure sums too, which the
+        worker cannot: in the clear, with the numbers that a secure sum would give.
     """
     return tff.framework.SyncExecutionContext(
         executor_fn=WorkerExecutorFactory(worker or LocalWorker()),
-        compiler_fn=_compile,
+        compiler_fn=_compile_in_the_clear if simulate_secure_sums else _compile,
         transform_args=tff.tensorflow.transform_args,
         transform_result=tff.tensorflow.transform_result,
     )
@@ -235,6 +237,10 @@ def _compile(computation: tff.framework.ConcreteComputation) -> tff.framework.Co
             computation_proto=body.proto, context_stack=tff.framework.get_context_stack()
         )
     )
+
+
+def _compile_in_the_clear(computation: tff.framework.ConcreteComputation) -> tff.framework.ConcreteComputation:
+    return _compile(tff.backends.test.replace_secure_intrinsics_with_bodies(computation))
 
 
 def _end(process: subprocess.Popen, log) -> None:
