@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fedbook.simulation import read_once
+from fedbook.datasets import read_once
 
 # More examples than a client can hold in memory: one batch of a dataset is all of it.
 _ALL = 1 << 30

@@ -23,6 +23,8 @@ import tensorflow_federated as tff
 import tree
 from tqdm import tqdm
 
+from fedbook import datasets
+
 Prepare = Callable[[tf.data.Dataset, int], Any]
 
 
@@ -72,21 +74,9 @@ def prepare_batches(
             dataset = dataset.shuffle(10_000, seed=seed)
         dataset = dataset.repeat(epochs) if epochs > 1 else dataset
         batches = dataset.batch(batch_size).map(lambda example: (example["pixels"], example["label"]))
-        return read_once(batches)
+        return datasets.read_once(batches)
 
     return prepare
-
-
-def read_once(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """Returns the dataset without tf.data's rewriting and tuning.
-
-    They take 10 ms whenever a dataset is opened, more than most clients' data take
-    to read, and every client's is opened once a round.
-    """
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    options.experimental_optimization.apply_default_optimizations = False
-    return dataset.with_options(options)
 
 
 def sample_clients(client_ids: Sequence[str], cohort: int, seed: int) -> Callable[[int], list[str]]:
@@ -152,9 +142,9 @@ def run(
       log_dir: writes TensorBoard event files, training metrics to
         ``log_dir/train``, evaluation metrics to ``log_dir/test`` under the same
         names.
-      checkpoint_dir: saves the state every `checkpoint_every` rounds. If it holds a checkpoint of the same run, the run goes on from
-        there and ends with the same state, bit for bit, as one that was never
-        interrupted.
+      checkpoint_dir: saves the state every `checkpoint_every` rounds. If it holds
+        a checkpoint of the same run, the run goes on from there and ends with the
+        same state, bit for bit, as one that was never interrupted.
       checkpoint_every: see above.
 
     Returns:
@@ -172,7 +162,7 @@ def run(
     client_ids = _check_ids(data, client_ids)
     sample = sample_clients(client_ids, cohort, seed)
 
-    def datasets(round_number: int) -> list:
+    def cohort_data(round_number: int) -> list:
         if prepare is None:
             return sample(round_number)
         # A seed for each client and round, so that a resumed run shuffles alike.
@@ -197,7 +187,7 @@ def run(
         stack.enter_context(_event_loop())
         state = tff.simulation.run_training_process(
             process,
-            datasets,
+            cohort_data,
             total_rounds=rounds,
             evaluation_fn=evaluate and (lambda state, _: dict(evaluate(state))),
             evaluation_selection_fn=lambda round_number: None,
