@@ -20,11 +20,15 @@ INSTALLED = $(VENV)/installed
 book: $(INSTALLED)
 	TQDM_DISABLE=1 $(BIN)/jupyter-book build -W --keep-going .
 
+# Files go to as many processes as there are cores (four at most: each has a worker),
+# a chapter to one of them whole.
+PYTEST = $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadscope
+
 test: $(INSTALLED)
-	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --ignore tests/colab tests notebooks
+	$(PYTEST) --nbval-lax --nbval-current-env --ignore tests/colab notebooks tests
 
 test-package: $(INSTALLED)
-	$(BIN)/python -m pytest --ignore tests/colab tests
+	$(PYTEST) --ignore tests/colab tests
 
 # In the likeness of Colab's runtimes: COLAB names a list in tests/colab, for which the
 # interpreter of that name must be there, or COLAB_PYTHON name it.
