@@ -16,12 +16,35 @@ import numpy as np
 import psutil
 import tensorflow as tf
 import tensorflow_federated as tff
+import threadpoolctl
 from tqdm import trange
 
 import record
 from fedbook import client_work, datasets, functional_models, models, resident, simulation
 
 CLIENTS, EXAMPLES, BATCH, LEARNING_RATE = 10, 600, 10, 0.1
+
+
+def steps_in_numpy(clients: list[tuple[np.ndarray, np.ndarray]]) -> None:
+    """The round's local steps and nothing else, on one core: what no simulator gets below."""
+    rng = np.random.default_rng(0)
+    start = [rng.normal(0, 0.05, shape).astype(np.float32) for shape in ((784, 200), (200, 200), (200, 10))]
+    for images, labels in clients:
+        w1, w2, w3 = (w.copy() for w in start)
+        b1, b2, b3 = (np.zeros(w.shape[1], np.float32) for w in start)
+        pixels, wanted = images.reshape(len(images), -1), np.eye(10, dtype=np.float32)[labels]
+        for first in range(0, len(pixels), BATCH):
+            x, y = pixels[first : first + BATCH], wanted[first : first + BATCH]
+            h1 = np.maximum(x @ w1 + b1, 0)
+            h2 = np.maximum(h1 @ w2 + b2, 0)
+            scores = h2 @ w3 + b3
+            p = np.exp(scores - scores.max(axis=1, keepdims=True))
+            d3 = (p / p.sum(axis=1, keepdims=True) - y) * np.float32(LEARNING_RATE / len(y))
+            d2 = (d3 @ w3.T) * (h2 > 0)
+            d1 = (d2 @ w2.T) * (h1 > 0)
+            for w, b, h, d in ((w1, b1, x, d1), (w2, b2, h1, d2), (w3, b3, h2, d3)):
+                w -= h.T @ d
+                b -= d.sum(axis=0)
 
 
 def variants(folder: str):
@@ -62,11 +85,13 @@ def variants(folder: str):
         "fedbook, data read by the worker": lambda: by_id.next(state, list(held)),
         "fedbook, clients without examples": lambda: ours.next(state, empty),
         "fedbook, one client": lambda: by_id.next(state, list(held)[:1]),
+        "the local steps alone, NumPy on one core": lambda: steps_in_numpy(arrays),
     }
 
 
 def main(repetitions: int) -> None:
-    with tempfile.TemporaryDirectory() as folder:
+    # One core for NumPy: the variant in it says what the arithmetic alone costs.
+    with tempfile.TemporaryDirectory() as folder, threadpoolctl.threadpool_limits(1):
         built, rounds = variants(folder)
         python = psutil.Process()
         (worker,) = python.children()
