@@ -15,8 +15,9 @@ class Deflated:
 
     Nothing is lost, and the length depends on the update: there is no
     ``message_bytes``. DEFLATE counts bytes, so levels of 1, 2, 4 or 8 bits, which
-    line up with bytes, gain most; float32 values and signs gain little. Nor is there an aggregator, since TensorFlow has no operation
-    that compresses: in TFF use that of `codec`, which gives the same updates.
+    line up with bytes, gain most; float32 values and signs gain little. Nor is there
+    an aggregator, since TensorFlow has no operation that compresses: in TFF use that
+    of `codec`, which gives the same updates.
 
     Attributes:
       codec: what writes the messages.
