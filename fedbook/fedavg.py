@@ -114,7 +114,6 @@ def client_update(
     """
     received = _floats("weights", weights)
     _check_rate("learning_rate", learning_rate)
-    step = _sgd_step(loss)
     trained, num_examples = [tf.constant(w) for w in received], 0
     rate = tf.constant(learning_rate, tf.float32)  # a Python number would be traced anew each time
     for number, (images, labels) in enumerate(batches):
@@ -125,7 +124,7 @@ def client_update(
             )
         if len(labels):  # the mean over no example is NaN
             images, labels = tf.convert_to_tensor(images), tf.convert_to_tensor(labels)
-            trained = step(trained, images, labels, rate)
+            trained = _sgd_step(loss, images.shape.rank)(trained, images, labels, rate)
             num_examples += len(labels)
     delta = [after.numpy() - before for after, before in zip(trained, received)]
     return ClientUpdate(delta, num_examples)
@@ -183,8 +182,11 @@ def server_aggregate(
 
 
 @functools.lru_cache(maxsize=16)
-def _sgd_step(loss: Loss):
-    """Returns one step of SGD as a graph, traced once for each shape of model and batch."""
+def _sgd_step(loss: Loss, rank: int):
+    """Returns one step of SGD as a graph, traced once for each shape of model and batch.
+
+    One graph for each rank of the images: a graph for several would not know any.
+    """
 
     @tf.function(reduce_retracing=True)
     def step(weights, images, labels, learning_rate):

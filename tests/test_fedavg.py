@@ -145,6 +145,18 @@ def test_batches_of_a_tf_dataset():
         np.testing.assert_array_equal(a, b)
 
 
+def test_images_and_rows_of_pixels_train_alike():
+    weights = [np.zeros((4, 2), np.float32), np.zeros(2, np.float32)]
+    rows, labels = batch(0, 1, 1)
+    results = [
+        fedavg.client_update(weights, [(images, labels)] * 2, 0.1).delta
+        for images in (rows.reshape(3, 2, 2), rows, rows.reshape(3, 2, 2))
+    ]
+    for result in results[1:]:
+        for one, other in zip(results[0], result):
+            np.testing.assert_array_equal(one, other)
+
+
 def test_a_new_batch_size_or_rate_is_not_traced_anew():
     traces = []
 

@@ -27,7 +27,9 @@ def encode_change(
     """Codes how far the server's weights are from what the clients have.
 
     Args:
-      codec: any.
+      codec: one whose message is closer to the truth than silence, such as TopK, Sign
+        or UniformQuantizer(8): an error longer than the change itself, as that of
+        QSGD with few levels, comes back in the next change and grows without end.
       weights: the server's.
       known: what every client has, of the same shapes: the weights it got at first,
         and from then on what the last call returned.
@@ -58,7 +60,8 @@ def build_distributor(
     """Builds a broadcast through a codec, for ``model_distributor=``.
 
     Args:
-      codec: what the server codes with, once a round for all clients.
+      codec: what the server codes with, once a round for all clients; with "change"
+        see :func:`encode_change` for which.
       model: what the learning process is built from: the functional model, or the
         function that builds a model; or the type of the weights, all float32.
       send: "weights" or "change"; with "change" the first round sends the weights

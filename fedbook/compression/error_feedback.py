@@ -38,8 +38,10 @@ def encode_with_memory(
     """Codes an update together with what earlier messages left out.
 
     Args:
-      codec: any; one that is unbiased by a factor, such as ``RandomK(rescale=True)``,
-        may make the memory grow without end.
+      codec: one whose message is closer to the truth than silence, such as TopK, Sign
+        or RandomK(rescale=False). With an error longer than the update itself, as
+        that of RandomK(rescale=True) or QSGD with few levels, the memory grows
+        without end.
       update: the client's model delta.
       memory: of the same shapes, from :func:`zero_memory` or the last call for the
         same client; not changed.
