@@ -114,6 +114,7 @@ def client_update(
     """
     received = _floats("weights", weights)
     _check_rate("learning_rate", learning_rate)
+    shapes = tuple(w.shape for w in received)
     trained, num_examples = [tf.constant(w) for w in received], 0
     rate = tf.constant(learning_rate, tf.float32)  # a Python number would be traced anew each time
     for number, (images, labels) in enumerate(batches):
@@ -124,7 +125,8 @@ def client_update(
             )
         if len(labels):  # the mean over no example is NaN
             images, labels = tf.convert_to_tensor(images), tf.convert_to_tensor(labels)
-            trained = _sgd_step(loss, images.shape.rank)(trained, images, labels, rate)
+            step = _sgd_step(loss, shapes, tuple(images.shape[1:]))
+            trained = step(trained, images, labels, rate)
             num_examples += len(labels)
     delta = [after.numpy() - before for after, before in zip(trained, received)]
     return ClientUpdate(delta, num_examples)
@@ -181,11 +183,11 @@ def server_aggregate(
     return new
 
 
-@functools.lru_cache(maxsize=16)
-def _sgd_step(loss: Loss, rank: int):
-    """Returns one step of SGD as a graph, traced once for each shape of model and batch.
+@functools.lru_cache(maxsize=64)
+def _sgd_step(loss: Loss, shapes: tuple, image_shape: tuple):
+    """Returns one step of SGD as a graph, its own for each shape of model and image.
 
-    One graph for each rank of the images: a graph for several would not know any.
+    reduce_retracing, which is for batches of other sizes, would else give up the shapes.
     """
 
     @tf.function(reduce_retracing=True)

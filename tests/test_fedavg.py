@@ -157,6 +157,14 @@ def test_images_and_rows_of_pixels_train_alike():
             np.testing.assert_array_equal(one, other)
 
 
+def test_models_of_many_shapes_in_one_process():
+    for pixels in (4, 9, 16, 25):
+        weights = [np.zeros((pixels, 2), np.float32), np.zeros(2, np.float32)]
+        for labels in ((0, 1), (0, 1, 1)):
+            update = fedavg.client_update(weights, [batch(*labels, pixels=pixels)], 0.1)
+            assert update.delta[0].shape == (pixels, 2)
+
+
 def test_a_new_batch_size_or_rate_is_not_traced_anew():
     traces = []
 
