@@ -1,5 +1,6 @@
 # make book    build the web book, every chapter executed, into _build/html
 # make test    run the tests and execute every notebook
+# make test-benchmarks   the benchmarks' smoke runs
 # make test-colab   run every notebook in the likeness of a Colab runtime
 # make lab     open the notebooks in JupyterLab
 # make serve   show the built book on http://localhost:8000
@@ -14,21 +15,25 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/installed
 
-.PHONY: book test test-package test-colab lab serve lock repository clean
+.PHONY: book test test-package test-benchmarks test-colab lab serve lock repository clean
 
 # A progress bar is for live notebooks; on a page it would be a row of fragments.
 book: $(INSTALLED)
 	TQDM_DISABLE=1 $(BIN)/jupyter-book build -W --keep-going .
 
-# Files go to as many processes as there are cores (four at most: each has a worker),
-# a chapter to one of them whole.
-PYTEST = $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadscope
+# As many processes as there are cores (four at most: each has a worker), which keep to a
+# core each. A file goes to one of them whole.
+PYTEST = OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 $(BIN)/python -m pytest \
+	--numprocesses logical --maxprocesses 4 --dist loadscope --ignore tests/colab --ignore tests/benchmarks
 
 test: $(INSTALLED)
-	$(PYTEST) --nbval-lax --nbval-current-env --ignore tests/colab notebooks tests
+	$(PYTEST) --nbval-lax --nbval-current-env notebooks tests
 
 test-package: $(INSTALLED)
-	$(PYTEST) --ignore tests/colab tests
+	$(PYTEST) tests
+
+test-benchmarks: $(INSTALLED)
+	$(BIN)/python -m pytest tests/benchmarks
 
 # In the likeness of Colab's runtimes: COLAB names a list in tests/colab, for which the
 # interpreter of that name must be there, or COLAB_PYTHON name it.

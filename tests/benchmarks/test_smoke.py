@@ -1,0 +1,41 @@
+"""The benchmarks' smoke runs: they agree, and write nothing."""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+BENCHMARKS = pathlib.Path(__file__).parents[2] / "benchmarks"
+
+
+def test_simulation(tmp_path):
+    results = {path: path.read_bytes() for path in (BENCHMARKS / "results").iterdir()}
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    with (tmp_path / "printed").open("w") as printed:
+        subprocess.run(
+            [sys.executable, str(BENCHMARKS / "simulation.py"), "--smoke"], cwd=tmp_path, stdin=subprocess.DEVNULL,
+            stdout=printed, stderr=subprocess.STDOUT, env=os.environ | {"TMPDIR": str(temporary)},
+            timeout=180, check=True,
+        )
+    text = (tmp_path / "printed").read_text()
+    rows = re.findall(r"^(fedbook|tff) +(\d\.\d{3}) .* (0\.\d{4})$", text, re.MULTILINE)
+    assert [row[0] for row in rows] == ["fedbook", "tff"], text
+    assert all(float(row[1]) > 0 for row in rows)
+    assert rows[0][2] == rows[1][2]  # the same batches, so the same model
+    assert {path: path.read_bytes() for path in (BENCHMARKS / "results").iterdir()} == results
+    assert list(temporary.iterdir()) == []
+
+
+def test_algorithms(tmp_path):
+    results = {path: path.read_bytes() for path in (BENCHMARKS / "results").iterdir()}
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARKS / "algorithms.py"), "--smoke"], cwd=tmp_path, text=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=180,
+        env=os.environ | {"TQDM_DISABLE": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    rows = re.findall(r"^(label skew, hard|feature skew) +(\S.*?) +(0\.\d{3})$", done.stdout, re.M)
+    assert [row[1] for row in rows] == 2 * ["FedAvg", "FedAdam", "SCAFFOLD", "Mime Lite"], done.stdout
+    assert {path: path.read_bytes() for path in (BENCHMARKS / "results").iterdir()} == results
