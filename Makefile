@@ -22,12 +22,13 @@ book: $(INSTALLED)
 	TQDM_DISABLE=1 $(BIN)/jupyter-book build -W --keep-going .
 
 # As many processes as there are cores (four at most: each has a worker), which keep to a
-# core each. A file goes to one of them whole.
+# core each. A file goes to one of them whole; the chapters, alike in length, end together.
 PYTEST = OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 $(BIN)/python -m pytest \
-	--numprocesses logical --maxprocesses 4 --dist loadscope --ignore tests/colab --ignore tests/benchmarks
+	--numprocesses logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder \
+	--ignore tests/colab --ignore tests/benchmarks
 
 test: $(INSTALLED)
-	$(PYTEST) --nbval-lax --nbval-current-env notebooks tests
+	$(PYTEST) --nbval-lax --nbval-current-env tests notebooks
 
 test-package: $(INSTALLED)
 	$(PYTEST) tests
