@@ -23,7 +23,7 @@ class Sign(Codec):
     """Sends the signs and the mean absolute value: the compressor of EF-signSGD.
 
     Biased, yet what it loses is less than what there is: of the squared norm of n
-    elements just |x|_1^2 / n is kept, all of it if they are alike in size. A vector
+    elements just ``|x|_1^2 / n`` is kept, all of it if they are alike in size. A vector
     takes 1 bit an element and 4 bytes.
 
     Attributes:
