@@ -22,13 +22,13 @@ book: $(INSTALLED)
 	TQDM_DISABLE=1 $(BIN)/jupyter-book build -W --keep-going .
 
 # As many processes as there are cores (four at most: each has a worker), which keep to a
-# core each. A file goes to one of them whole; the chapters, alike in length, end together.
+# core each. A file goes to one of them whole.
 PYTEST = OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 $(BIN)/python -m pytest \
-	--numprocesses logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder \
+	--numprocesses logical --maxprocesses 4 --dist loadscope \
 	--ignore tests/colab --ignore tests/benchmarks
 
 test: $(INSTALLED)
-	$(PYTEST) --nbval-lax --nbval-current-env tests notebooks
+	$(PYTEST) --nbval-lax --nbval-current-env notebooks tests
 
 test-package: $(INSTALLED)
 	$(PYTEST) tests
