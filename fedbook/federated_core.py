@@ -104,16 +104,8 @@ def build_fed_avg(
       ValueError: if a learning rate is not above 0 or not finite, or the model
         has non-trainable variables or trainable ones that are not float32.
     """
-    for name, rate in {
-        "client_learning_rate": client_learning_rate, "server_learning_rate": server_learning_rate
-    }.items():
-        if not 0 < rate < np.inf:
-            raise ValueError(f"{name} is {rate}; it must be a finite number above 0.")
-    with tf.Graph().as_default():  # a model to look at; its variables end with the graph
-        model = model_fn()
-        _check_variables(model)
-        shapes = [tuple(v.shape) for v in model.trainable_variables]
-        batches = tff.SequenceType(tff.types.tensorflow_to_type(model.input_spec))
+    check_rates(client_learning_rate=client_learning_rate, server_learning_rate=server_learning_rate)
+    shapes, batches = look_at(model_fn)
     weights_type = tff.to_type([(np.float32, shape) for shape in shapes])
 
     @tff.tensorflow.computation
@@ -157,6 +149,29 @@ def build_fed_avg(
         return new_weights, tff.federated_map(metrics, (tff.federated_sum(loss), num_examples))
 
     return tff.templates.IterativeProcess(initialize, next_round)
+
+
+def check_rates(**rates: float) -> None:
+    """Raises ValueError, by name, for a learning rate that is not above 0 and finite."""
+    for name, rate in rates.items():
+        if not 0 < rate < np.inf:
+            raise ValueError(f"{name} is {rate}; it must be a finite number above 0.")
+
+
+def look_at(
+    model_fn: Callable[[], tff.learning.models.VariableModel],
+) -> tuple[list[tuple[int, ...]], tff.SequenceType]:
+    """Returns the shapes of a model's trainable variables, and the type of its batches.
+
+    Raises:
+      ValueError: if the model has non-trainable variables or trainable ones that
+        are not float32.
+    """
+    with tf.Graph().as_default():  # a model to look at; its variables end with the graph
+        model = model_fn()
+        _check_variables(model)
+        shapes = [tuple(v.shape) for v in model.trainable_variables]
+        return shapes, tff.SequenceType(tff.types.tensorflow_to_type(model.input_spec))
 
 
 def _check_variables(model: Any) -> None:

@@ -15,6 +15,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from fedbook import federated_core
+
 Controls = Mapping[str, list[np.ndarray]]
 
 
@@ -101,16 +103,10 @@ def build_scaffold(
     """
     if num_clients < 1:
         raise ValueError(f"num_clients is {num_clients}; it must be at least 1.")
-    for name, rate in {
-        "client_learning_rate": client_learning_rate, "server_learning_rate": server_learning_rate
-    }.items():
-        if not 0 < rate < np.inf:
-            raise ValueError(f"{name} is {rate}; it must be a finite number above 0.")
-    with tf.Graph().as_default():  # a model to look at; its variables end with the graph
-        model = model_fn()
-        _check_variables(model)
-        shapes = [tuple(v.shape) for v in model.trainable_variables]
-        batches = tff.SequenceType(tff.types.tensorflow_to_type(model.input_spec))
+    federated_core.check_rates(
+        client_learning_rate=client_learning_rate, server_learning_rate=server_learning_rate
+    )
+    shapes, batches = federated_core.look_at(model_fn)
     arrays = tff.to_type([(np.float32, shape) for shape in shapes])
     state_type = tff.to_type(collections.OrderedDict(weights=arrays, control=arrays))
 
@@ -200,17 +196,3 @@ def next_round(
     state, output = process.next(state, list(cohort.values()), old)
     renewed = [list(control) for control in output["controls"]]
     return state, {**controls, **dict(zip(cohort, renewed, strict=True))}, output["metrics"]
-
-
-def _check_variables(model: Any) -> None:
-    if model.non_trainable_variables:
-        names = ", ".join(v.name for v in model.non_trainable_variables)
-        raise ValueError(
-            f"model_fn builds a model with non-trainable variables ({names}); it must have none."
-        )
-    for variable in model.trainable_variables:
-        if variable.dtype != tf.float32:
-            raise ValueError(
-                f"model_fn builds a model whose variable {variable.name} is {variable.dtype.name}; "
-                "it must be float32."
-            )
