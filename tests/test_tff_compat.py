@@ -1,5 +1,6 @@
 """TFF on this Python: the import, its order, its stand-ins, its silence."""
 
+import gc
 import importlib
 import os
 import subprocess
@@ -18,6 +19,10 @@ def python(code: str) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=180, env=environment
     )
+
+
+def test_garbage_collection_goes_on_without_what_the_import_made():
+    assert gc.isenabled() and gc.get_freeze_count() > 100_000
 
 
 def test_keras_is_keras_2():
