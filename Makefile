@@ -17,13 +17,23 @@ INSTALLED = $(VENV)/installed
 
 .PHONY: book test test-package test-benchmarks test-colab lab serve lock repository clean
 
+# Chapters and tests run side by side, as many as there are cores (four at most: each has
+# a worker), and keep to a core each.
+ONE_CORE = OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1
+
 # A progress bar is for live notebooks; on a page it would be a row of fragments.
-book: $(INSTALLED)
+book: $(INSTALLED) _build/fresh
+	TQDM_DISABLE=1 $(ONE_CORE) $(BIN)/python tools/execute_chapters.py _build/.jupyter_cache notebooks/*.ipynb
 	TQDM_DISABLE=1 $(BIN)/jupyter-book build -W --keep-going .
 
-# As many processes as there are cores (four at most: each has a worker), which keep to a
-# core each. A file goes to one of them whole.
-PYTEST = OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 $(BIN)/python -m pytest \
+# What a chapter printed holds until something that it calls or reads has changed.
+_build/fresh: $(INSTALLED) $(shell find fedbook benchmarks/results -name '*.py' -o -name '*.json')
+	rm -rf _build/.jupyter_cache _build/.doctrees _build/html
+	mkdir -p _build
+	touch $@
+
+# A file goes to one process whole.
+PYTEST = $(ONE_CORE) $(BIN)/python -m pytest \
 	--numprocesses logical --maxprocesses 4 --dist loadscope \
 	--ignore tests/colab --ignore tests/benchmarks
 
