@@ -153,7 +153,9 @@ def read_once(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """Returns the dataset without tf.data's rewriting and tuning.
 
     They take 10 ms whenever a dataset is opened, more than most clients' data take
-    to read, and every client's is opened once a round.
+    to read, and every client's is opened once a round. In Keras's ``fit`` they take
+    more: when the data are read, it waits until the tuning's next look at them, and
+    the time between two looks doubles from one to the next.
     """
     options = tf.data.Options()
     options.autotune.enabled = False
