@@ -1,9 +1,11 @@
 """The sampled Gaussian mechanism, round after round: epsilon for noise, and noise for epsilon."""
 
 import dataclasses
+import functools
 import math
 
 import dp_accounting
+import scipy.optimize
 from dp_accounting import NeighboringRelation
 from dp_accounting.pld import PLDAccountant
 from dp_accounting.rdp import RdpAccountant
@@ -77,7 +79,7 @@ def noise_for_epsilon(
 ) -> PrivacyGuarantee:
     """Returns the guarantee with the least noise whose epsilon is at most `epsilon`.
 
-    The noise multiplier is found by bisection, to one part in a thousand, from above:
+    The noise multiplier is found by Brent's method, to one part in a thousand, from above:
     ``noise_for_epsilon(...).epsilon <= epsilon`` always holds.
 
     Args:
@@ -98,26 +100,30 @@ def noise_for_epsilon(
     setting = _Setting(cohort, population, rounds, delta, accountant, sampling, unit)
     quick = dataclasses.replace(setting, accountant="rdp")
     # PLD is slow where the noise is small: begin with the noise that RDP asks for, which is enough.
-    enough = 1.0 if setting == quick else _least_noise(quick, epsilon, 1.0)[0]
-    return setting.guarantee(*_least_noise(setting, epsilon, enough))
+    enough = 1.0 if setting == quick else _least_noise(quick, epsilon, 1.0, 0.1)[0]
+    return setting.guarantee(*_least_noise(setting, epsilon, enough, 1e-3))
 
 
-def _least_noise(setting: "_Setting", epsilon: float, start: float) -> tuple[float, float]:
+def _least_noise(
+    setting: "_Setting", epsilon: float, start: float, tolerance: float
+) -> tuple[float, float]:
     """Returns the noise multiplier and the epsilon that it gives, at most `epsilon`."""
-    enough, reached = start, setting.epsilon(start)
-    while reached > epsilon:
-        enough, reached = 2 * enough, setting.epsilon(2 * enough)
-    too_little = enough / 2
-    while (value := setting.epsilon(too_little)) <= epsilon:
-        enough, reached, too_little = too_little, value, too_little / 2
-    while enough - too_little > 1e-3 * enough:
-        middle = (enough + too_little) / 2
-        value = setting.epsilon(middle)
-        if value <= epsilon:
-            enough, reached = middle, value
-        else:
-            too_little = middle
-    return enough, reached
+    reached = {}
+
+    @functools.cache  # Brent's method asks for the ends again
+    def excess(noise):
+        reached[noise] = setting.epsilon(noise)
+        return math.log(min(max(reached[noise], 1e-9), 1e9) / epsilon)  # it may be 0, or infinite
+
+    enough = start
+    while excess(enough) > 0:
+        enough *= 2
+    while excess(enough / 2) <= 0:
+        enough /= 2
+    # It ends with the root between two of the points that it tried.
+    scipy.optimize.brentq(excess, enough / 2, enough, xtol=1e-12, rtol=tolerance)
+    least = min(noise for noise, value in reached.items() if value <= epsilon)
+    return least, reached[least]
 
 
 @dataclasses.dataclass(frozen=True)
