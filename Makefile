@@ -14,6 +14,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/installed
+FRESH = _build/fresh-$(or $(FEDBOOK_SCALE),quick)
 
 .PHONY: book test test-package test-benchmarks test-colab lab serve lock repository clean
 
@@ -22,13 +23,13 @@ INSTALLED = $(VENV)/installed
 ONE_CORE = OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1
 
 # A progress bar is for live notebooks; on a page it would be a row of fragments.
-book: $(INSTALLED) _build/fresh
+book: $(INSTALLED) $(FRESH)
 	TQDM_DISABLE=1 $(ONE_CORE) $(BIN)/python tools/execute_chapters.py _build/.jupyter_cache notebooks/*.ipynb
 	TQDM_DISABLE=1 $(BIN)/jupyter-book build -W --keep-going .
 
-# What a chapter printed holds until something that it calls or reads has changed.
-_build/fresh: $(INSTALLED) $(shell find fedbook benchmarks/results -name '*.py' -o -name '*.json')
-	rm -rf _build/.jupyter_cache _build/.doctrees _build/html
+# What a chapter printed holds for one scale, until something that it calls or reads has changed.
+$(FRESH): $(INSTALLED) $(shell find fedbook benchmarks/results -name '*.py' -o -name '*.json')
+	rm -rf _build/.jupyter_cache _build/.doctrees _build/html _build/fresh-*
 	mkdir -p _build
 	touch $@
 

@@ -37,7 +37,8 @@ def test_each_is_executed_in_its_folder_once_and_again_when_its_code_changes(tmp
 
 def test_one_that_fails_ends_it_and_is_not_kept(tmp_path):
     broken = write(tmp_path / "1.ipynb", "1 / 0")
-    with pytest.raises(CellExecutionError, match="ZeroDivisionError"):
+    with pytest.raises(CellExecutionError, match="ZeroDivisionError") as error:
         execute_chapters.main(str(tmp_path / "cache"), str(tmp_path / "1.ipynb"))
+    assert error.value.__notes__ == [f"while executing {tmp_path / '1.ipynb'}"]
     with pytest.raises(KeyError):
         get_cache(tmp_path / "cache").match_cache_notebook(broken)

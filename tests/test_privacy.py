@@ -92,7 +92,7 @@ def test_epsilon_is_monotone_in_every_argument(accountant, sampling, name, value
 
 @pytest.mark.parametrize(
     "accountant, sampling, epsilon",
-    [("pld", "poisson", 0.5), ("pld", "poisson", 3.0), ("rdp", "fixed", 3.0), ("rdp", "none", 0.5)],
+    [("pld", "poisson", 0.5), ("pld", "poisson", 3.0), ("rdp", "fixed", 3.0), ("rdp", "none", 0.5), ("rdp", "none", 1e12)],
 )
 def test_noise_for_epsilon_is_the_least_that_is_enough(accountant, sampling, epsilon):
     words = {"accountant": accountant, "sampling": sampling, "unit": "example"}

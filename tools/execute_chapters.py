@@ -24,10 +24,15 @@ TIMEOUT = 600  # seconds a cell, as in _config.yml
 def execute(path: pathlib.Path) -> tuple[nbformat.NotebookNode, float]:
     """Returns the notebook with its outputs, and the seconds it took."""
     notebook, start = nbformat.read(path, as_version=4), time.perf_counter()
-    NotebookClient(
+    client = NotebookClient(
         notebook, timeout=TIMEOUT, resources={"metadata": {"path": str(path.parent)}},
         record_timing=False,  # cells with times in them are others, to the cache
-    ).execute()
+    )
+    try:
+        client.execute()
+    except Exception as error:
+        error.add_note(f"while executing {path}")
+        raise
     return notebook, time.perf_counter() - start
 
 
@@ -55,4 +60,6 @@ def main(folder: str, *names: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit("usage: python tools/execute_chapters.py CACHE NOTEBOOK [NOTEBOOK ...]")
     main(*sys.argv[1:])

@@ -113,7 +113,7 @@ def _least_noise(
     @functools.cache  # Brent's method asks for the ends again
     def excess(noise):
         reached[noise] = setting.epsilon(noise)
-        return math.log(min(max(reached[noise], 1e-9), 1e9) / epsilon)  # it may be 0, or infinite
+        return math.log(min(max(reached[noise] / epsilon, 1e-9), 1e9))  # it may be 0, or infinite
 
     enough = start
     while excess(enough) > 0:
