@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fedbook import tff_compat
+from fedbook.runtime import compat
 
 
 def python(code: str) -> subprocess.CompletedProcess:
@@ -33,22 +33,22 @@ def test_tensorflow_first_with_keras_2_is_allowed(monkeypatch):
     assert "tensorflow" in sys.modules
     for value in ("1", "true", "True"):
         monkeypatch.setenv("TF_USE_LEGACY_KERAS", value)
-        tff_compat._require_legacy_keras()
+        compat._require_legacy_keras()
 
 
 def test_keras_2_asked_for_too_late_is_not_enough(monkeypatch):
     monkeypatch.setenv("TF_USE_LEGACY_KERAS", "0")
     with pytest.raises(ImportError, match="imported before fedbook"):
-        tff_compat._require_legacy_keras()
+        compat._require_legacy_keras()
     monkeypatch.setenv("TF_USE_LEGACY_KERAS", "1")
     monkeypatch.setattr(tf.keras.Model, "__module__", "keras.src.models.model")
     with pytest.raises(ImportError, match="imported before fedbook"):
-        tff_compat._require_legacy_keras()
+        compat._require_legacy_keras()
 
 
-@pytest.mark.parametrize("name", tff_compat.STUBS)
+@pytest.mark.parametrize("name", compat.STUBS)
 def test_a_stubbed_function_says_what_is_missing(name):
-    attributes, reason = tff_compat.STUBS[name]
+    attributes, reason = compat.STUBS[name]
     for attribute in attributes:
         with pytest.raises(NotImplementedError) as error:
             getattr(importlib.import_module(name), attribute)()
@@ -95,4 +95,4 @@ def test_without_a_loop_asyncio_is_left_alone():
 def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match="needs the package tensorflow,.*WSL2.*Colab"):
-        tff_compat.install()
+        compat.install()

@@ -4,20 +4,26 @@ TFF starts its ``worker_binary`` on the first computation and stops it from a
 ``__del__`` that does not run when Python exits or is killed, so that 400 MB stay
 behind. Here the kernel ends the worker with its parent, however the parent ends
 (Linux: ``prctl(PR_SET_PDEATHSIG)``), and a worker that has ended is started
-again. Built from TFF's public API; nothing in TFF is patched.
+again. TFF's own worker can be reached, and told to run anything, from the whole
+network; this one listens on a Unix socket in a directory that only its owner can
+enter (:mod:`fedbook.runtime.patched_binary`). All else is TFF's public API.
 """
 
-import importlib.resources
 import os
+import pathlib
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.parse
 import weakref
+from typing import IO
 
 import grpc
-import portpicker
 import tensorflow_federated as tff
+
+from fedbook.runtime import patched_binary
+from fedbook.runtime.socket_directory import SocketDirectory
 
 # Runs between fork and exec in an interpreter of its own: Popen's preexec_fn
 # would run Python in a forked copy of a process full of threads.
@@ -42,16 +48,18 @@ _CHANNEL_OPTIONS = (
 # lost to the others: over 100 rounds the worker grew by a quarter. With one it stays level.
 _ARENAS = {"MALLOC_ARENA_MAX": "1"}
 _START_SECONDS = 60.0
-_STARTS = 3  # another process may take the port between our choice and the worker's bind
 _DEATHS_PER_CALL = 3
 
 
 class LocalWorker:
     """A worker process on this machine, started when first needed.
 
+    Its working directory is the private directory of its socket, so a computation
+    that names files has to give their absolute paths.
+
     Attributes:
       process: the ``subprocess.Popen`` of the worker, or None before the start.
-      address: ``localhost:port`` of the worker, or None before the start.
+      socket: the path of the Unix socket that it listens on, or None before the start.
     """
 
     def __init__(self, max_concurrent_computation_calls: int | None = None):
@@ -69,8 +77,9 @@ class LocalWorker:
         threads = max(1, cores // self._concurrency) if self._concurrency > 0 else cores
         self._environment = _ARENAS | {"TF_NUM_INTRAOP_THREADS": str(threads)}
         self.process: subprocess.Popen | None = None
-        self.address: str | None = None
-        self._log = None
+        self.socket: pathlib.Path | None = None
+        self._directory: SocketDirectory | None = None
+        self._log: IO[bytes] | None = None
         self._end = lambda: None
 
     def is_alive(self) -> bool:
@@ -81,21 +90,22 @@ class LocalWorker:
         """Starts a process and returns a stub that talks to it.
 
         Raises:
-          RuntimeError: if no worker answers within 60 s.
+          RuntimeError: if no worker answers within 60 s, or if the worker or its socket
+            has no safe place on this machine.
         """
-        for _ in range(_STARTS):
-            port = portpicker.pick_unused_port()
-            self._start(port)
-            self.address = f"localhost:{port}"
-            # Proxies are for other hosts.
-            channel = _channel(self.address, ("grpc.enable_http_proxy", 0))
-            if _is_ready(channel, _START_SECONDS, self.is_alive):
-                return tff.framework.RemoteExecutorGrpcStub(channel)
-        raise RuntimeError(f"TFF's worker did not start. {self.describe_end()}")
+        socket = self._start()
+        channel = grpc.insecure_channel(
+            # In an address, spaces and letters beyond ASCII stand as %20 and the like.
+            "unix:" + urllib.parse.quote(os.fsencode(socket)),
+            _CHANNEL_OPTIONS,
+        )
+        if not _is_ready(channel, _START_SECONDS, self.is_alive):
+            raise RuntimeError(f"TFF's worker did not start. {self.describe_end()}")
+        return tff.framework.RemoteExecutorGrpcStub(channel)
 
     def describe_end(self) -> str:
         """What is known of the last process: exit code and last lines of its log."""
-        if self.process is None:
+        if self.process is None or self._log is None:
             return "It was never started."
         code = self.process.poll()
         state = "It is running" if code is None else f"It ended with exit code {code}"
@@ -106,50 +116,40 @@ class LocalWorker:
     def stop(self) -> None:
         """Ends the process, if one is running; so does the end of this object."""
         self._end()
+        if self._directory is not None:
+            self._directory.remove()
 
-    def _start(self, port: int) -> None:
-        binary = importlib.resources.files("tensorflow_federated") / "data" / "worker_binary"
+    def _start(self) -> pathlib.Path:
+        binary = patched_binary.find_or_make()
         self.stop()
+        self._directory = SocketDirectory()
+        self.socket = self._directory.socket
         # Not the parent's stdout: the worker would keep a pipe open, and Jupyter
         # would show its log between the reader's results.
-        self._log = tempfile.TemporaryFile()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 (it is closed with the worker)
         self.process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _EXEC_WITH_PARENT, str(os.getpid()), str(binary),
-             f"--port={port}", f"--max_concurrent_computation_calls={self._concurrency}"],
-            stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log, env=self._environment | os.environ,
+            [
+                sys.executable,
+                "-I",
+                "-S",
+                "-c",
+                _EXEC_WITH_PARENT,
+                str(os.getpid()),
+                binary,
+                f"--port={self.socket.name}",
+                f"--max_concurrent_computation_calls={self._concurrency}",
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+            cwd=self._directory.path,
+            env=self._environment | os.environ,
         )
         self._end = weakref.finalize(self, _end, self.process, self._log)
         # When Python exits, the kernel ends the worker last: gRPC's threads would notice an
         # earlier end and try to report it, which an interpreter that shuts down cannot do.
         self._end.atexit = False
-
-
-class RemoteWorker:
-    """A worker that somebody else started, at an address ``host:port``."""
-
-    def __init__(self, address: str):
-        self._address = address
-        self._channel = None
-
-    def is_alive(self) -> bool:
-        """Whether a connection was made; a broken one is retried by TFF."""
-        return self._channel is not None
-
-    def connect(self) -> tff.framework.RemoteExecutorGrpcStub:
-        """Connects and returns a stub.
-
-        Raises:
-          RuntimeError: if nothing answers at the address within 60 s.
-        """
-        channel = _channel(self._address)
-        if not _is_ready(channel, _START_SECONDS, lambda: True):
-            raise RuntimeError(f"No TFF worker answers at {self._address}.")
-        self._channel = channel
-        return tff.framework.RemoteExecutorGrpcStub(channel)
-
-    def describe_end(self) -> str:
-        """Where the worker is."""
-        return f"It is not ours: {self._address}."
+        return self.socket
 
 
 class WorkerExecutorFactory(tff.framework.ExecutorFactory):
@@ -160,9 +160,9 @@ class WorkerExecutorFactory(tff.framework.ExecutorFactory):
     repeated for ever; after three ends in a row this factory raises instead.
     """
 
-    def __init__(self, worker: LocalWorker | RemoteWorker):
+    def __init__(self, worker: LocalWorker):
         self._worker = worker
-        self._executors = None
+        self._executors: tff.framework.ResourceManagingExecutorFactory | None = None
         self._deaths = 0  # since the last call that did not fail
         self._failed = False
 
@@ -182,7 +182,7 @@ class WorkerExecutorFactory(tff.framework.ExecutorFactory):
                 "most often there was not enough memory (use fewer or smaller clients per round). "
                 + self._worker.describe_end()
             )
-        if not self._worker.is_alive():
+        if self._executors is None or not self._worker.is_alive():
             self._executors = self._connect()
         return self._executors.create_executor(cardinalities)
 
@@ -207,7 +207,7 @@ class WorkerExecutorFactory(tff.framework.ExecutorFactory):
 
 
 def create_execution_context(
-    worker: LocalWorker | RemoteWorker | None = None, *, simulate_secure_sums: bool = False
+    worker: LocalWorker | None = None, *, simulate_secure_sums: bool = False
 ) -> tff.framework.SyncExecutionContext:
     """Returns a context that runs TFF computations on `worker`.
 
@@ -239,7 +239,9 @@ def _compile(computation: tff.framework.ConcreteComputation) -> tff.framework.Co
     )
 
 
-def _compile_in_the_clear(computation: tff.framework.ConcreteComputation) -> tff.framework.ConcreteComputation:
+def _compile_in_the_clear(
+    computation: tff.framework.ConcreteComputation,
+) -> tff.framework.ConcreteComputation:
     return _compile(tff.backends.test.replace_secure_intrinsics_with_bodies(computation))
 
 
@@ -247,10 +249,6 @@ def _end(process: subprocess.Popen, log) -> None:
     process.kill()
     process.wait()
     log.close()
-
-
-def _channel(address: str, *options) -> grpc.Channel:
-    return grpc.insecure_channel(address, (*_CHANNEL_OPTIONS, *options))
 
 
 def _is_ready(channel: grpc.Channel, seconds: float, is_alive) -> bool:

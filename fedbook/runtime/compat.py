@@ -5,7 +5,7 @@ It runs on Python 3.11 to 3.13 with TensorFlow 2.19 to 2.21 once three things
 are in place before it is imported: Keras 2 (the ``tf_keras`` package), a
 stand-in for each of the few modules of TFF and tensorflow-privacy that need
 packages which no longer exist, and an execution context whose worker process
-ends with its parent (:mod:`fedbook.tff_worker`). :func:`install` does all
+ends with its parent (:mod:`fedbook.runtime.worker`). :func:`install` does all
 three; ``import fedbook`` calls it.
 """
 
@@ -25,15 +25,18 @@ STUBS = {
     ),
     "tensorflow_federated.python.learning.programs.vizier_program_logic": (
         ("train_model_with_vizier",),
-        "it needs google-vizier 0.1.11, which pins an old protobuf; use tff.learning.programs.train_model",
+        "it needs google-vizier 0.1.11, which pins an old protobuf; "
+        "use tff.learning.programs.train_model",
     ),
     "tensorflow_privacy.privacy.estimators.dnn": (
         ("DNNClassifier",),
-        "it needs tf.estimator, which TensorFlow dropped in 2.16; use tensorflow_privacy's Keras optimisers",
+        "it needs tf.estimator, which TensorFlow dropped in 2.16; "
+        "use tensorflow_privacy's Keras optimisers",
     ),
     "tensorflow_privacy.privacy.estimators.v1.dnn": (
         ("DNNClassifier",),
-        "it needs tf.estimator, which TensorFlow dropped in 2.16; use tensorflow_privacy's Keras optimisers",
+        "it needs tf.estimator, which TensorFlow dropped in 2.16; "
+        "use tensorflow_privacy's Keras optimisers",
     ),
 }
 
@@ -45,7 +48,7 @@ def install() -> None:
 
     Sets ``TF_USE_LEGACY_KERAS`` and, unless they are set, the variables that
     silence TensorFlow's start-up log; replaces the modules in :data:`STUBS`;
-    makes :func:`fedbook.tff_worker.create_execution_context` TFF's default;
+    makes :func:`fedbook.runtime.worker.create_execution_context` TFF's default;
     exempts all objects made so far from garbage collection; and applies
     nest_asyncio if an event loop is running, as it is in Jupyter.
 
@@ -67,9 +70,9 @@ def install() -> None:
     with _without_keras_3(), _without_garbage_collection():
         import tensorflow_federated as tff
 
-    from fedbook import tff_worker
+    from fedbook.runtime import worker
 
-    tff.framework.set_default_context(tff_worker.create_execution_context())
+    tff.framework.set_default_context(worker.create_execution_context())
     if _loop_is_running():
         import nest_asyncio
 
@@ -101,7 +104,7 @@ def _require_legacy_keras() -> None:
 
 
 def _stub(name: str, attributes: tuple[str, ...], reason: str) -> types.ModuleType:
-    module = types.ModuleType(name, f"Stand-in made by fedbook.tff_compat: {reason}.")
+    module = types.ModuleType(name, f"Stand-in made by fedbook.runtime.compat: {reason}.")
     for attribute in attributes:
 
         def missing(*args, _name=f"{name}.{attribute}", **kwargs):
@@ -126,7 +129,10 @@ def _without_keras_3():
 
 @contextlib.contextmanager
 def _without_garbage_collection():
-    """Spares Python from searching a million objects that stay for good, now (1 s) and at its exit (1.5 s)."""
+    """Spares Python from searching a million objects that stay for good.
+
+    That would take 1 s now, and 1.5 s when Python ends.
+    """
     was_enabled = gc.isenabled()
     gc.disable()
     try:
