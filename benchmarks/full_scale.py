@@ -25,7 +25,7 @@ KEPT = {
         "rounds": "history.round(3).reset_index().to_dict('records')",
         "final_test_loss_by_hand": "float(history['loss'].iloc[-1])",
         "final_test_loss_in_tff": "float(tff_test_loss)",
-    },
+    }
 }
 
 
@@ -35,9 +35,13 @@ def main(chapter: str) -> None:
     os.environ["FEDBOOK_SCALE"] = "full"
     notebook = nbformat.read(NOTEBOOKS / f"{chapter}.ipynb", as_version=4)
     expressions = ", ".join(f"{name!r}: {code}" for name, code in KEPT[chapter].items())
-    notebook.cells.append(nbformat.v4.new_code_cell(f"import json; print(json.dumps({{{expressions}}}))"))
+    notebook.cells.append(
+        nbformat.v4.new_code_cell(f"import json; print(json.dumps({{{expressions}}}))")
+    )
     start = time.perf_counter()
-    nbclient.NotebookClient(notebook, timeout=None, resources={"metadata": {"path": NOTEBOOKS}}).execute()
+    nbclient.NotebookClient(
+        notebook, timeout=None, resources={"metadata": {"path": NOTEBOOKS}}
+    ).execute()
     seconds = time.perf_counter() - start
     kept = json.loads(notebook.cells[-1].outputs[0]["text"])
     record.write(chapter, {"scale": "full", "wall_seconds": round(seconds), **kept})

@@ -37,12 +37,29 @@ CONTENDERS = ("fedbook", "tff", "fedjax", "flower")
 OWN_ENVIRONMENT = ("fedjax", "flower")
 REFERENCE = "fedjax"  # to which the others are compared
 COMMON = {
-    "clients": 100, "examples": 600, "test_examples": 10_000, "batch_size": 10, "learning_rate": 0.1, "seed": 0,
+    "clients": 100,
+    "examples": 600,
+    "test_examples": 10_000,
+    "batch_size": 10,
+    "learning_rate": 0.1,
+    "seed": 0,
 }
 # The rounds of `warm_up` count among `rounds` but not in the median.
 PARTS = {
-    "2NN, 10 clients": {"model": "two_nn", "cohort": 10, "rounds": 20, "warm_up": 2, "repetitions": 3},
-    "2NN, 100 clients": {"model": "two_nn", "cohort": 100, "rounds": 4, "warm_up": 1, "repetitions": 1},
+    "2NN, 10 clients": {
+        "model": "two_nn",
+        "cohort": 10,
+        "rounds": 20,
+        "warm_up": 2,
+        "repetitions": 3,
+    },
+    "2NN, 100 clients": {
+        "model": "two_nn",
+        "cohort": 100,
+        "rounds": 4,
+        "warm_up": 1,
+        "repetitions": 1,
+    },
     "CNN, 10 clients": {"model": "cnn", "cohort": 10, "rounds": 3, "warm_up": 1, "repetitions": 1},
 }
 MEMORY_ROUNDS = 500
@@ -76,7 +93,9 @@ def nothing_left() -> Iterator[None]:
         prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
 
 
-def run(command: Sequence[str], log: pathlib.Path, limit: float = TIME_LIMIT, **environment: str) -> str:
+def run(
+    command: Sequence[str], log: pathlib.Path, limit: float = TIME_LIMIT, **environment: str
+) -> str:
     """Runs a command, its errors into file `log`; returns what it prints.
 
     Raises:
@@ -85,7 +104,11 @@ def run(command: Sequence[str], log: pathlib.Path, limit: float = TIME_LIMIT, **
     printed = log.with_suffix(".out")
     with printed.open("w") as out, log.open("w") as errors, nothing_left():
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=out, stderr=errors, env=os.environ | environment,
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=errors,
+            env=os.environ | environment,
             start_new_session=True,
         )
         try:
@@ -109,23 +132,37 @@ def environment(contender: str, folder: pathlib.Path, python: str) -> str:
         with tempfile.TemporaryDirectory() as logs:
             log = pathlib.Path(logs) / "log"
             run([python, "-m", "venv", "--clear", str(home)], log)
-            run([
-                interpreter, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
-                "-r", str(wanted),
-            ], log)
+            run(
+                [
+                    interpreter,
+                    "-m",
+                    "pip",
+                    "install",
+                    "--quiet",
+                    "--disable-pip-version-check",
+                    "-r",
+                    str(wanted),
+                ],
+                log,
+            )
         installed.write_text(wanted.read_text())
     return interpreter
 
 
-def measure(contender: str, python: str, config: Mapping[str, Any], scratch: pathlib.Path) -> dict[str, Any]:
+def measure(
+    contender: str, python: str, config: Mapping[str, Any], scratch: pathlib.Path
+) -> dict[str, Any]:
     """Runs one contender in a new process; returns what it reports, see ``simulation/work.py``."""
     config_file = scratch / "config.json"
     config_file.write_text(json.dumps(config))
     ray = scratch / "ray"
     ray.mkdir(exist_ok=True)
     printed = run(
-        [python, str(SCRIPTS / f"run_{contender}.py"), str(config_file)], scratch / "log",
-        RAY_TMPDIR=str(ray), FLWR_HOME=str(scratch / "flower"), **QUIET,
+        [python, str(SCRIPTS / f"run_{contender}.py"), str(config_file)],
+        scratch / "log",
+        RAY_TMPDIR=str(ray),
+        FLWR_HOME=str(scratch / "flower"),
+        **QUIET,
     )
     return json.loads(printed.splitlines()[-1])
 
@@ -140,17 +177,25 @@ def summary(runs: Mapping[str, Sequence[Mapping[str, Any]]], warm_up: int) -> di
 
     The ratio is the median, over the repetitions, of two medians in the same repetition.
     """
-    medians = {name: [statistics.median(r["seconds"][warm_up:]) for r in rs] for name, rs in runs.items()}
+    medians = {
+        name: [statistics.median(r["seconds"][warm_up:]) for r in rs] for name, rs in runs.items()
+    }
     result = {}
     for name, repetitions in runs.items():
         seconds = [s for r in repetitions for s in r["seconds"][warm_up:]]
-        quartiles = statistics.quantiles(seconds, n=4, method="inclusive") if len(seconds) > 1 else seconds * 3
+        quartiles = (
+            statistics.quantiles(seconds, n=4, method="inclusive")
+            if len(seconds) > 1
+            else seconds * 3
+        )
         result[name] = {
             "median_seconds_per_round": round(quartiles[1], 4),
             "quartiles_seconds": [round(quartiles[0], 4), round(quartiles[2], 4)],
             "min_max_seconds": [round(min(seconds), 4), round(max(seconds), 4)],
             "median_seconds_of_each_repetition": [round(m, 4) for m in medians[name]],
-            "first_round_seconds": round(statistics.median(r["seconds"][0] for r in repetitions), 3),
+            "first_round_seconds": round(
+                statistics.median(r["seconds"][0] for r in repetitions), 3
+            ),
             "test_accuracy": round(repetitions[-1]["accuracy"], 4),
         }
         if REFERENCE in runs:
@@ -172,8 +217,10 @@ def memory(mb: Sequence[float]) -> dict[str, float]:
     window = min(20, len(mb) // 3)
     early, late = statistics.median(mb[window : 2 * window]), statistics.median(mb[-window:])
     return {
-        f"rounds {window + 1} to {2 * window}": round(early), f"last {window} rounds": round(late),
-        "most": round(max(mb)), "growth": round(late / early - 1, 4),
+        f"rounds {window + 1} to {2 * window}": round(early),
+        f"last {window} rounds": round(late),
+        "most": round(max(mb)),
+        "growth": round(late / early - 1, 4),
     }
 
 
@@ -195,11 +242,16 @@ def main(arguments: argparse.Namespace) -> None:
     common = dict(TINY if smoke else COMMON)
     parts = SMOKE if smoke else {name: PARTS[name] for name in arguments.parts}
     memory_rounds = 0 if smoke or "fedbook" not in contenders else arguments.memory_rounds
-    overrides = {k: v for k in ("rounds", "repetitions") if (v := getattr(arguments, k)) is not None}
+    overrides = {
+        k: v for k in ("rounds", "repetitions") if (v := getattr(arguments, k)) is not None
+    }
     parts = {name: part | overrides for name, part in parts.items()}
     for name, part in parts.items():
         if part["rounds"] <= part["warm_up"]:
-            raise SystemExit(f"--rounds is {part['rounds']}; {name} needs more than its {part['warm_up']} to warm up.")
+            raise SystemExit(
+                f"--rounds is {part['rounds']}; {name} needs more than its {part['warm_up']} "
+                "to warm up."
+            )
     pythons = {name: environment(name, arguments.folder, arguments.python) for name in contenders}
 
     with tempfile.TemporaryDirectory(prefix="bench") as scratch:
@@ -208,7 +260,9 @@ def main(arguments: argparse.Namespace) -> None:
         chosen = sorted({part["model"] for part in parts.values()} | {"two_nn"})
         (scratch / "data.json").write_text(json.dumps(common | {"models": chosen}))
         made = run(
-            [sys.executable, str(SCRIPTS / "make_work.py"), str(scratch / "data.json")], scratch / "log", **QUIET,
+            [sys.executable, str(SCRIPTS / "make_work.py"), str(scratch / "data.json")],
+            scratch / "log",
+            **QUIET,
         )
         results, versions = {}, {}
         for name, part in parts.items():
@@ -221,20 +275,24 @@ def main(arguments: argparse.Namespace) -> None:
                     print(f"{name}, repetition {repetition + 1}: {contender} done", flush=True)
             check_agreement(name, runs)
             results[name] = {
-                "rounds": part["rounds"], "of which warm-up": part["warm_up"],
-                "repetitions": part["repetitions"], "contenders": summary(runs, part["warm_up"]),
+                "rounds": part["rounds"],
+                "of which warm-up": part["warm_up"],
+                "repetitions": part["repetitions"],
+                "contenders": summary(runs, part["warm_up"]),
             }
         kept = {}
         if memory_rounds:
             config = common | PARTS["2NN, 10 clients"] | {"rounds": memory_rounds}
             done = measure("fedbook", pythons["fedbook"], config, scratch)
-            kept = {"memory_of_fedbook_mb": {"rounds": memory_rounds} | {
-                process: memory(mb) for process, mb in done["memory_mb"].items()
-            }}
+            kept = {
+                "memory_of_fedbook_mb": {"rounds": memory_rounds}
+                | {process: memory(mb) for process, mb in done["memory_mb"].items()}
+            }
     result = {
-        "work": "FedAvg on MNIST, {clients} IID clients of {examples}, E=1, B={batch_size}, SGD {learning_rate}".format(
-            **common
-        ),
+        "work": (
+            "FedAvg on MNIST, {clients} IID clients of {examples}, "
+            "E=1, B={batch_size}, SGD {learning_rate}"
+        ).format(**common),
         "source": json.loads(made.splitlines()[-1])["source"],
         "versions": versions,
         "parts": results,
@@ -251,14 +309,24 @@ def main(arguments: argparse.Namespace) -> None:
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--smoke", action="store_true", help="fedbook and TFF, two tiny rounds; writes nothing")
+    parser.add_argument(
+        "--smoke", action="store_true", help="fedbook and TFF, two tiny rounds; writes nothing"
+    )
     parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
     parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
     parser.add_argument("--rounds", type=positive, help="of every part, those to warm up included")
     parser.add_argument("--repetitions", type=positive, help="of every part")
-    parser.add_argument("--memory-rounds", type=at_least_6, default=MEMORY_ROUNDS, help="0 for none")
-    parser.add_argument("--no-record", action="store_true", help="print only; so do --only, --parts and --memory-rounds 0")
-    parser.add_argument("--folder", type=pathlib.Path, default=ROOT, help="where .venv-bench-* are made")
+    parser.add_argument(
+        "--memory-rounds", type=at_least_6, default=MEMORY_ROUNDS, help="0 for none"
+    )
+    parser.add_argument(
+        "--no-record",
+        action="store_true",
+        help="print only; so do --only, --parts and --memory-rounds 0",
+    )
+    parser.add_argument(
+        "--folder", type=pathlib.Path, default=ROOT, help="where .venv-bench-* are made"
+    )
     parser.add_argument("--python", default=sys.executable, help="makes .venv-bench-*")
     return parser.parse_args(arguments)
 

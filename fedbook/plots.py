@@ -1,9 +1,9 @@
 """Figures that more than one chapter draws.
 
-Each function draws on axes of its own or on those it is given, and returns the
-figure; nothing is shown or saved. Figures carry their own white background, so
-that they read on light and dark pages, and tell series apart by marker and line
-style as well as by colour, so that they read in grey.
+Each function returns the figure, and does not show or save it. With `ax` it draws there,
+otherwise in a new figure; `title` says what the figure shows. Figures have a white background
+of their own, so that they are readable on light and dark pages. Lines differ in marker and
+style as well as in colour, so that they are readable in grey.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from cycler import cycler
 
-# Jupyter's backend sets itself up when it is first used; inside a style's context
-# that would be undone at the context's end, and later figures would not show.
+# Jupyter's backend changes settings when it is first used. If that happens inside a style's
+# context, the end of the context undoes it, and later figures are not shown.
 plt.switch_backend(plt.get_backend())
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
@@ -42,14 +42,12 @@ STYLE = {
 def curves(
     series: Mapping[str, pd.Series], *, x: str, y: str, title: str = "", ax: plt.Axes | None = None
 ) -> plt.Figure:
-    """Draws lines against their index, one a series.
+    """Draws each series as a line over its index.
 
     Args:
-      series: for each label of the legend, the values; NaNs are left out.
-      x: label of the horizontal axis.
-      y: label of the vertical axis.
-      title: what the figure says.
-      ax: where to draw; a new figure by default.
+      series: the values for each label of the legend; NaNs are left out.
+      x: the label of the horizontal axis.
+      y: the label of the vertical axis.
     """
     with plt.rc_context(STYLE):
         ax = ax or plt.subplots(figsize=(6, 3.6), layout="constrained")[1]
@@ -63,18 +61,20 @@ def curves(
 
 
 def image_rows(rows: Mapping[str, np.ndarray], *, title: str = "") -> plt.Figure:
-    """Draws rows of images, each row with its label.
+    """Draws rows of images.
 
     Args:
-      rows: for each label, images of [n, height, width] float32, 0 white and 1
-        black; the rows may differ in length.
-      title: what the figure says.
+      rows: for each row's label its images, [n, height, width] float32, from 0 (white) to 1
+        (black). The rows may differ in length.
     """
     with plt.rc_context(STYLE):
         columns = max(len(images) for images in rows.values())
         figure, axes = plt.subplots(
-            len(rows), columns, figsize=(0.62 * columns + 1.2, 0.68 * len(rows) + 0.4),
-            squeeze=False, layout="constrained",
+            len(rows),
+            columns,
+            figsize=(0.62 * columns + 1.2, 0.68 * len(rows) + 0.4),
+            squeeze=False,
+            layout="constrained",
         )
         for ax in axes.flat:
             ax.set(xticks=[], yticks=[])
@@ -87,37 +87,31 @@ def image_rows(rows: Mapping[str, np.ndarray], *, title: str = "") -> plt.Figure
         return figure
 
 
-def label_counts(labels: Mapping[str, Sequence[int]], *, classes: int = 10, title: str = "") -> plt.Figure:
-    """Draws clients against classes, each count as a circle whose area is the count.
+def label_counts(labels: Mapping[str, Sequence[int]], *, title: str = "") -> plt.Figure:
+    """Draws a row of circles for each client; their areas are its numbers of each digit.
 
     Args:
-      labels: for each client, the label of each of its examples, ints from 0.
-      classes: how many classes there are.
-      title: what the figure says.
+      labels: for each client the labels of its examples, ints in 0..9.
     """
     with plt.rc_context(STYLE):
-        counts = np.stack([np.bincount(np.asarray(held), minlength=classes) for held in labels.values()])
+        counts = np.stack([np.bincount(held, minlength=10) for held in labels.values()])
         figure, ax = plt.subplots(figsize=(6, 0.32 * len(labels) + 1), layout="constrained")
         client, label = np.nonzero(counts)
         held = counts[client, label]
         ax.scatter(label, client, s=220 * held / counts.max(), marker="o")
-        ax.set(xlabel="digit", title=title, xticks=range(classes), yticks=range(len(labels)))
+        ax.set(xlabel="digit", title=title, xticks=range(10), yticks=range(len(labels)))
         ax.set_yticklabels(list(labels))
         ax.set_ylim(len(labels) - 0.4, -0.6)
         return figure
 
 
 def client_sizes(sizes: Sequence[int], *, title: str = "") -> plt.Figure:
-    """Draws how many clients hold how many examples, as a histogram.
-
-    Args:
-      sizes: examples of each client.
-      title: what the figure says.
-    """
+    """Draws a histogram of the clients' numbers of examples."""
     with plt.rc_context(STYLE):
         figure, ax = plt.subplots(figsize=(6, 3), layout="constrained")
         ax.hist(sizes, bins="auto", edgecolor="white")
-        ax.axvline(np.mean(sizes), color=COLOURS[1], linestyle="--", label=f"mean {np.mean(sizes):.0f}")
+        mean = np.mean(sizes)
+        ax.axvline(mean, color=COLOURS[1], linestyle="--", label=f"mean {mean:.0f}")
         ax.set(xlabel="examples held by a client", ylabel="clients", title=title)
         ax.legend()
         return figure
@@ -126,32 +120,29 @@ def client_sizes(sizes: Sequence[int], *, title: str = "") -> plt.Figure:
 def latent_plane(
     points: np.ndarray, labels: np.ndarray, *, title: str = "", ax: plt.Axes | None = None
 ) -> plt.Figure:
-    """Draws points of a two-dimensional latent space, each class in a colour and as a digit.
+    """Draws points of a two-dimensional latent space, each as its digit.
 
     Args:
-      points: [n, 2] float.
-      labels: [n] int in 0..9.
-      title: what the figure says.
-      ax: where to draw; a new figure by default.
+      points: [n, 2] floats.
+      labels: [n] ints in 0..9.
     """
     with plt.rc_context(STYLE):
         ax = ax or plt.subplots(figsize=(5.4, 5), layout="constrained")[1]
         colours = plt.get_cmap("tab10")
         for digit in range(10):
             mine = points[labels == digit]
-            # The digit itself is the marker: the classes can be told apart in grey too.
+            # The digit is the marker, so that the classes differ in grey too.
             ax.scatter(*mine.T, marker=f"${digit}$", s=28, linewidths=0.3, color=colours(digit))
         ax.set(xlabel="$z_1$", ylabel="$z_2$", title=title, aspect="equal")
         return ax.figure
 
 
 def decoded_grid(images: np.ndarray, extent: float, *, title: str = "") -> plt.Figure:
-    """Draws a square grid of images decoded across a latent plane.
+    """Draws images that were decoded on a square grid of the latent plane.
 
     Args:
       images: [n, n, 28, 28] float32, row 0 at the top.
       extent: the grid covers -extent to extent in both latent coordinates.
-      title: what the figure says.
     """
     with plt.rc_context(STYLE | {"axes.grid": False}):
         n, _, height, width = images.shape

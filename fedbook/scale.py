@@ -1,28 +1,27 @@
-"""The one knob: FEDBOOK_SCALE is quick (the default) or full."""
+"""The scale of all experiments, from the environment variable FEDBOOK_SCALE: quick or full."""
 
 import os
 from typing import TypeVar
+
+from fedbook.checks import check_one_of
 
 T = TypeVar("T")
 SCALES = ("quick", "full")
 
 
-def scale() -> str:
-    """Returns "quick" or "full", from the environment variable FEDBOOK_SCALE.
+def current_scale() -> str:
+    """Returns "quick" (the default) or "full", the value of FEDBOOK_SCALE.
 
     Raises:
-      ValueError: if the variable holds anything else.
+      ValueError: if the variable has any other value.
     """
-    value = os.environ.get("FEDBOOK_SCALE", "quick")
-    if value not in SCALES:
-        raise ValueError(f"FEDBOOK_SCALE is {value!r}; it must be one of {', '.join(SCALES)}.")
-    return value
+    return check_one_of("FEDBOOK_SCALE", os.environ.get("FEDBOOK_SCALE", "quick"), SCALES)
 
 
 def scaled(*, quick: T, full: T) -> T:
-    """Returns `quick` or `full`, whichever :func:`scale` names.
+    """Returns the argument that :func:`current_scale` names.
 
     >>> scaled(quick=10, full=100)
     10
     """
-    return {"quick": quick, "full": full}[scale()]
+    return {"quick": quick, "full": full}[current_scale()]

@@ -1,8 +1,8 @@
-"""Rounds: which clients take part, what is recorded, and how a run is resumed.
+"""Running a simulation: which clients take part, what is recorded, and how a run resumes.
 
-:func:`run` is TFF's own ``tff.simulation.run_training_process`` with what a
-chapter wants around it: client sampling from a seed, a progress bar, the history
-as a table, TensorBoard and checkpoints.
+The function :func:`run_training` adds to TFF's own ``tff.simulation.run_training_process``
+what a chapter needs: clients sampled from a seed, a progress bar, the history as a table,
+TensorBoard and checkpoints.
 """
 
 import asyncio
@@ -12,7 +12,6 @@ import hashlib
 import json
 import pathlib
 import sys
-import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -23,96 +22,87 @@ import tensorflow_federated as tff
 import tree
 from tqdm import tqdm
 
-from fedbook import datasets
+from fedbook.checks import check_int
+from fedbook.data.clients import without_autotuning
 
 Prepare = Callable[[tf.data.Dataset, int], Any]
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What :func:`run` returns.
+    """The result of :func:`run_training`.
 
     Attributes:
-      state: the training process's state after the last round.
-      history: one row a round, indexed by `round`; round 0 is the evaluation
-        before training. Columns are ``train/...`` for the clients' training
-        metrics, ``test/...`` for the evaluation's, ``seconds`` for the time that
-        the round's training took, and the process's other metrics by their path;
-        NaN where a round has no value.
+      state: the state of the training process after the last round.
+      history: one row a round, indexed by `round`; round 0 is the evaluation before
+        training. The columns are ``train/...`` for the metrics of the clients' training,
+        ``test/...`` for those of the evaluation, ``seconds`` for the duration of the round's
+        training, and the other metrics of the process by their path. A value is NaN if the
+        round does not have it.
     """
 
     state: Any
     history: pd.DataFrame
 
 
-def prepare_batches(
-    batch_size: int, epochs: int = 1, *, shuffle: bool = True, limit: int | None = None
-) -> Prepare:
-    """Returns the `prepare` of :func:`run` for the chapters' classifiers.
+def prepare_batches(batch_size: int, epochs: int = 1, *, shuffle: bool = True) -> Prepare:
+    """Returns the `prepare` of :func:`run_training` for the classifiers of the chapters.
+
+    It is a function of a dataset of ``OrderedDict(label, pixels)`` and a seed, and returns
+    the dataset of (images [b, 28, 28] float32, labels [b] int32).
 
     Args:
       batch_size: B of McMahan et al. 2017; the last batch may be smaller.
-      epochs: E, local epochs.
-      shuffle: whether to reshuffle each epoch, from the seed that :func:`run` gives.
-      limit: use this many of the client's examples; all by default.
-
-    Returns:
-      A function of a dataset of ``OrderedDict(label, pixels)`` and a seed; it
-      returns the dataset of (images [b, 28, 28] float32, labels [b] int32).
+      epochs: E, the number of local epochs.
+      shuffle: whether to shuffle each epoch differently, from the seed.
 
     Raises:
-      ValueError: if `batch_size`, `epochs` or `limit` is below 1.
+      ValueError: if `batch_size` or `epochs` is below 1.
     """
-    for name, value in {"batch_size": batch_size, "epochs": epochs, "limit": limit}.items():
-        if value is not None and value < 1:
-            raise ValueError(f"{name} is {value}; it must be at least 1.")
+    check_int("batch_size", batch_size, 1)
+    check_int("epochs", epochs, 1)
 
     def prepare(dataset: tf.data.Dataset, seed: int) -> tf.data.Dataset:
-        if limit is not None:
-            dataset = dataset.take(limit)
         if shuffle:
             dataset = dataset.shuffle(10_000, seed=seed)
-        dataset = dataset.repeat(epochs) if epochs > 1 else dataset
-        batches = dataset.batch(batch_size).map(lambda example: (example["pixels"], example["label"]))
-        return datasets.read_once(batches)
+        if epochs > 1:
+            dataset = dataset.repeat(epochs)
+        batches = dataset.batch(batch_size)
+        return without_autotuning(batches.map(lambda batch: (batch["pixels"], batch["label"])))
 
     return prepare
 
 
 def sample_clients(client_ids: Sequence[str], cohort: int, seed: int) -> Callable[[int], list[str]]:
-    """Returns a function from the round's number to its clients.
+    """Returns a function from a round's number to the clients of the round.
 
-    Uniform, without replacement within a round; a round's clients depend on the
-    seed and the round's number only (`tff.simulation.build_uniform_sampling_fn`).
+    They are sampled uniformly, without replacement within a round, and depend only on the
+    seed and the round's number (``tff.simulation.build_uniform_sampling_fn``).
 
     Args:
       client_ids: the population.
-      cohort: clients per round, from 1 to the size of the population.
+      cohort: the number of clients in a round, from 1 to the size of the population.
       seed: any int.
 
     Raises:
       ValueError: if `client_ids` holds duplicates or `cohort` is out of range.
     """
     if len(set(client_ids)) != len(client_ids):
-        raise ValueError("client_ids holds duplicates; each client may stand there once.")
-    if not 1 <= cohort <= len(client_ids):
-        raise ValueError(
-            f"cohort is {cohort}; it must be from 1 to {len(client_ids)}, the number of clients."
-        )
+        raise ValueError("client_ids holds duplicates; each id must occur only once.")
+    check_int("cohort", cohort, 1, len(client_ids))
     sample = tff.simulation.build_uniform_sampling_fn(list(client_ids), random_seed=int(seed))
     return lambda round_number: sample(round_number, cohort)
 
 
-def run(
+def run_training(
     process: tff.templates.IterativeProcess,
     data: tff.simulation.datasets.ClientData,
     *,
     rounds: int,
     cohort: int,
-    prepare: Prepare | None,
+    prepare: Prepare,
     seed: int = 0,
     client_ids: Sequence[str] | None = None,
-    initial_state: Any = None,
     evaluate: Callable[[Any], Mapping[str, float]] | None = None,
     evaluate_every: int = 1,
     progress: str | None = None,
@@ -123,73 +113,62 @@ def run(
     """Trains for a number of rounds on sampled clients.
 
     Args:
-      process: what TFF's ``build_...`` functions return; its ``next`` takes the
-        state and a list of client datasets.
+      process: the result of TFF's ``build_...`` functions. Its ``next`` takes the state and
+        a list of client datasets.
       data: the clients' datasets.
-      rounds: how many, at least 1. With a checkpoint, how many in all.
-      cohort: clients per round.
-      prepare: turns a client's dataset and a seed, which differs from round to
-        round, into what the process takes; see :func:`prepare_batches`. None if
-        the process takes client ids; see :mod:`fedbook.resident`.
-      seed: fixes the clients of each round and the seeds given to `prepare`.
-      client_ids: the population; all of `data` by default.
-      initial_state: where to start; ``process.initialize()`` by default.
-      evaluate: from the state to metrics, called before the first round and then
-        every `evaluate_every` rounds.
-      evaluate_every: see above.
-      progress: a metric, by its column in the history, to show beside the
-        progress bar.
-      log_dir: writes TensorBoard event files, training metrics to
-        ``log_dir/train``, evaluation metrics to ``log_dir/test`` under the same
-        names.
-      checkpoint_dir: saves the state every `checkpoint_every` rounds. If it holds
-        a checkpoint of the same run, the run goes on from there and ends with the
-        same state, bit for bit, as one that was never interrupted.
-      checkpoint_every: see above.
+      rounds: the number of rounds, at least 1. With a checkpoint, the rounds before it count.
+      cohort: the number of clients in a round.
+      prepare: a function from a client's dataset and a seed, which differs from round to
+        round, to the dataset that the process takes; see :func:`prepare_batches`.
+      seed: fixes the clients of each round and the seeds of `prepare`.
+      client_ids: the population; by default all clients of `data`.
+      evaluate: a function from the state to metrics, called before the first round and then
+        after every `evaluate_every` rounds.
+      evaluate_every: at least 1.
+      progress: the column of the history to show next to the progress bar.
+      log_dir: a folder for TensorBoard's event files. The metrics of training are written
+        to ``log_dir/train``, those of the evaluation to ``log_dir/test``.
+      checkpoint_dir: a folder in which the state is saved after every `checkpoint_every`
+        rounds. If it holds a checkpoint of the same run, the run continues from there and
+        ends with the same state, bit for bit, as an uninterrupted run.
+      checkpoint_every: at least 1.
 
     Returns:
-      The last state and the history, of the rounds before a resumption too.
+      The last state and the history, including the rounds before a checkpoint.
 
     Raises:
-      ValueError: if a number is out of range, `client_ids` holds an id that is
-        not in `data`, or `checkpoint_dir` belongs to a run with other arguments.
+      ValueError: if a number is out of range, `client_ids` holds an id that is not in
+        `data`, or `checkpoint_dir` belongs to a run with other arguments.
     """
-    for name, value in {
-        "rounds": rounds, "evaluate_every": evaluate_every, "checkpoint_every": checkpoint_every
-    }.items():
-        if value < 1:
-            raise ValueError(f"{name} is {value}; it must be at least 1.")
+    check_int("rounds", rounds, 1)
+    check_int("evaluate_every", evaluate_every, 1)
+    check_int("checkpoint_every", checkpoint_every, 1)
     client_ids = _check_ids(data, client_ids)
     sample = sample_clients(client_ids, cohort, seed)
 
     def cohort_data(round_number: int) -> list:
-        if prepare is None:
-            return sample(round_number)
-        # A seed for each client and round, so that a resumed run shuffles alike.
+        # Each client has a seed for each round, so that a resumed run shuffles in the same way.
         seeds = np.random.default_rng([abs(int(seed)), round_number]).integers(2**31, size=cohort)
         return [
             prepare(data.create_tf_dataset_for_client(client), int(s))
             for client, s in zip(sample(round_number), seeds)
         ]
 
-    if initial_state is not None:
-        process = types.SimpleNamespace(initialize=lambda: initial_state, next=process.next)
     with contextlib.ExitStack() as stack:
-        bar = stack.enter_context(
-            tqdm(total=rounds, desc="rounds", leave=False, file=sys.stdout)
-        )
+        bar = stack.enter_context(tqdm(total=rounds, desc="rounds", leave=False, file=sys.stdout))
         history = _History(bar, progress)
         managers, checkpoints = [history], None
         if log_dir is not None:
             managers.append(stack.enter_context(_TensorBoard(pathlib.Path(log_dir))))
         if checkpoint_dir is not None:
-            checkpoints = _Checkpoints(checkpoint_dir, rounds, _identity(client_ids, cohort, seed), history)
+            identity = _identity(client_ids, cohort, seed)
+            checkpoints = _Checkpoints(checkpoint_dir, rounds, identity, history)
         stack.enter_context(_event_loop())
         state = tff.simulation.run_training_process(
             process,
             cohort_data,
             total_rounds=rounds,
-            evaluation_fn=evaluate and (lambda state, _: dict(evaluate(state))),
+            evaluation_fn=None if evaluate is None else lambda state, _: dict(evaluate(state)),
             evaluation_selection_fn=lambda round_number: None,
             rounds_per_evaluation=evaluate_every,
             program_state_manager=checkpoints,
@@ -212,29 +191,34 @@ def _check_ids(data, client_ids) -> list[str]:
 
 
 def _identity(client_ids: Sequence[str], cohort: int, seed: int) -> dict[str, Any]:
-    """What two runs must have in common for one to go on where the other stopped."""
+    """Returns what two runs must have in common, so that one can resume the other."""
     digest = hashlib.sha256("\n".join(client_ids).encode()).hexdigest()
-    return {"cohort": cohort, "seed": int(seed), "clients": len(client_ids), "client_ids_sha256": digest}
+    return {
+        "cohort": cohort,
+        "seed": int(seed),
+        "clients": len(client_ids),
+        "client_ids_sha256": digest,
+    }
 
 
 def _columns(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Flattens TFF's nested metrics to {"train/loss": 0.5, ...}; see `Run.history`."""
-    columns = {}
+    """Flattens TFF's nested metrics to {"train/loss": 0.5, ...}, the columns of the history."""
+    keys, columns = tff.simulation, {}
     for path, value in tree.flatten_with_path(metrics):
         name = "/".join(str(part) for part in path)
-        if name == tff.simulation.TRAINING_TIME_KEY:
-            name = "seconds"
-        elif name == tff.simulation.ROUND_NUMBER_KEY or name.endswith(tff.simulation.EVALUATION_TIME_KEY):
+        if name == keys.ROUND_NUMBER_KEY or name.endswith(keys.EVALUATION_TIME_KEY):
             continue
+        if name == keys.TRAINING_TIME_KEY:
+            name = "seconds"
         name = name.removeprefix("client_work/")
-        if name.startswith(tff.simulation.EVALUATION_METRICS_PREFIX):
-            name = "test/" + name.removeprefix(tff.simulation.EVALUATION_METRICS_PREFIX)
+        if name.startswith(keys.EVALUATION_METRICS_PREFIX):
+            name = "test/" + name.removeprefix(keys.EVALUATION_METRICS_PREFIX)
         columns[name] = np.asarray(value).tolist()
     return columns
 
 
 class _History(tff.program.ReleaseManager):
-    """Keeps the metrics of each round, and moves the progress bar."""
+    """Keeps the metrics of each round, and updates the progress bar."""
 
     def __init__(self, bar: tqdm, shown: str | None):
         self._rows: dict[int, dict[str, Any]] = {}
@@ -290,7 +274,7 @@ class _TensorBoard(tff.program.ReleaseManager):
 
 
 class _Checkpoints(tff.program.FileProgramStateManager):
-    """Saves state and history together, and refuses those of another run."""
+    """Saves state and history together, and refuses the checkpoints of another run."""
 
     def __init__(self, folder, rounds: int, identity: dict[str, Any], history: _History):
         folder = pathlib.Path(folder)
@@ -303,30 +287,35 @@ class _Checkpoints(tff.program.FileProgramStateManager):
             identity_path.write_text(json.dumps(identity))
         found = json.loads(identity_path.read_text())
         if found != identity:
-            different = {name: (found.get(name), identity[name]) for name in identity if found.get(name) != identity[name]}
+            different = "; ".join(
+                f"its {name} is {found.get(name)}, not {value}"
+                for name, value in identity.items()
+                if found.get(name) != value
+            )
             raise ValueError(
-                f"checkpoint_dir {str(folder)!r} belongs to another run: "
-                + "; ".join(f"its {name} is {was}, not {now}" for name, (was, now) in different.items())
-                + ". Use another folder, or delete this one."
+                f"checkpoint_dir {str(folder)!r} belongs to another run: {different}. "
+                "Use another folder, or delete this one."
             )
 
     async def save(self, program_state, version):
-        self._history.save(self._history_path)  # rows beyond `version` are dropped when read
+        self._history.save(self._history_path)  # `load` drops the rows after `version`
         await super().save(program_state, version)
 
     async def load(self, version, structure):
         if version > self._rounds:
-            raise ValueError(f"rounds is {self._rounds}; the checkpoint is already at round {version}.")
+            raise ValueError(
+                f"rounds is {self._rounds}; the checkpoint is already at round {version}."
+            )
         self._history.load(self._history_path, version)
         return await super().load(version, structure)
 
 
 @contextlib.contextmanager
 def _event_loop():
-    """Gives TFF an event loop where none is running."""
+    """Provides TFF with an event loop if none is running."""
     try:
         asyncio.get_running_loop()
-    except RuntimeError:  # how asyncio says "none"
+    except RuntimeError:  # asyncio's way to say that no loop is running
         loop = asyncio.new_event_loop()
         asyncio.set_event_loop(loop)
         try:

@@ -1,8 +1,8 @@
 """What every test shares: fedbook first, quick scale, no data folder."""
 
-import fedbook  # noqa: F401  (before TensorFlow)
-
 import pytest
+
+import fedbook  # noqa: F401  (before any test imports TensorFlow)
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,9 @@ BENCHMARKS = pathlib.Path(__file__).parent.parent / "benchmarks"
 @pytest.fixture
 def simulation(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    spec = importlib.util.spec_from_file_location("benchmarks_simulation", BENCHMARKS / "simulation.py")
+    spec = importlib.util.spec_from_file_location(
+        "benchmarks_simulation", BENCHMARKS / "simulation.py"
+    )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -27,16 +29,26 @@ def seconds(*repetitions, accuracy=0.9):
 
 def test_order_rotates(simulation):
     assert [simulation.rotated("abc", i) for i in range(4)] == [
-        ["a", "b", "c"], ["b", "c", "a"], ["c", "a", "b"], ["a", "b", "c"]
+        ["a", "b", "c"],
+        ["b", "c", "a"],
+        ["c", "a", "b"],
+        ["a", "b", "c"],
     ]
 
 
 def test_summary(simulation):
-    runs = {"fedjax": seconds([9, 1, 2, 3], [7, 2, 2, 2]), "tff": seconds([5, 4, 4, 4], [5, 2, 6, 8])}
+    runs = {
+        "fedjax": seconds([9, 1, 2, 3], [7, 2, 2, 2]),
+        "tff": seconds([5, 4, 4, 4], [5, 2, 6, 8]),
+    }
     result = simulation.summary(runs, warm_up=1)
     assert result["tff"] == {
-        "median_seconds_per_round": 4, "quartiles_seconds": [4, 5.5], "min_max_seconds": [2, 8],
-        "median_seconds_of_each_repetition": [4, 6], "first_round_seconds": 5, "test_accuracy": 0.9,
+        "median_seconds_per_round": 4,
+        "quartiles_seconds": [4, 5.5],
+        "min_max_seconds": [2, 8],
+        "median_seconds_of_each_repetition": [4, 6],
+        "first_round_seconds": 5,
+        "test_accuracy": 0.9,
         "ratio_to_fedjax": 2.5,
     }
     assert result["fedjax"]["ratio_to_fedjax"] == 1
@@ -45,7 +57,10 @@ def test_summary(simulation):
 
 def test_memory_grows_by_half(simulation):
     assert simulation.memory([500.0] * 20 + [100.0] * 20 + [150.0] * 20) == {
-        "rounds 21 to 40": 100, "last 20 rounds": 150, "most": 500, "growth": 0.5
+        "rounds 21 to 40": 100,
+        "last 20 rounds": 150,
+        "most": 500,
+        "growth": 0.5,
     }
 
 
@@ -84,7 +99,9 @@ def test_error_shows_the_end_of_the_log(simulation, tmp_path):
 
 def test_time_limit(simulation, tmp_path):
     with pytest.raises(RuntimeError, match="nothing within 0.5 s"):
-        simulation.run([sys.executable, "-c", "import time; time.sleep(60)"], tmp_path / "log", limit=0.5)
+        simulation.run(
+            [sys.executable, "-c", "import time; time.sleep(60)"], tmp_path / "log", limit=0.5
+        )
 
 
 @pytest.mark.parametrize("contender", ["fedjax", "flower"])
@@ -94,7 +111,8 @@ def test_every_version_is_pinned(contender):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--rounds", "0"], ["--only", "fate"], ["--memory-rounds", "5"], ["--parts", "RNN"]]
+    "arguments",
+    [["--rounds", "0"], ["--only", "fate"], ["--memory-rounds", "5"], ["--parts", "RNN"]],
 )
 def test_bad_arguments(simulation, arguments, capsys):
     with pytest.raises(SystemExit):

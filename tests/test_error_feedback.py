@@ -9,7 +9,8 @@ import tensorflow_federated as tff
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedbook import compression, federated_core
+from fedbook import algorithms, compression
+from fedbook.algorithms.tff.local_training import train_model
 from fedbook.compression import (
     QSGD,
     Deflated,
@@ -70,13 +71,13 @@ def flat(arrays):
 
 class TestByHand:
     def test_two_rounds_of_top_1(self):
-        codec, memory = TopK(count=1), compression.zero_memory([(2,)])
+        codec, memory = TopK(count=1), algorithms.zero_memory([(2,)])
         update = [np.float32([3, 2])]
-        message, memory = compression.encode_with_memory(codec, update, memory, 0)
+        message, memory = algorithms.encode_with_memory(codec, update, memory, 0)
         np.testing.assert_array_equal(codec.decode(message)[0], [3, 0])
         np.testing.assert_array_equal(memory[0], [0, 2])
         kept = memory
-        message, memory = compression.encode_with_memory(codec, [np.float32([1, 2])], memory, 0)
+        message, memory = algorithms.encode_with_memory(codec, [np.float32([1, 2])], memory, 0)
         np.testing.assert_array_equal(codec.decode(message)[0], [0, 4])
         np.testing.assert_array_equal(memory[0], [1, 0])
         np.testing.assert_array_equal(kept[0], [0, 2])  # no argument is changed
@@ -105,11 +106,11 @@ class TestByHand:
     )
     def test_sent_and_memory_add_up(self, codec, seed, rounds, sizes):
         rng = np.random.default_rng(seed)
-        memory = compression.zero_memory([(n,) for n in sizes])
+        memory = algorithms.zero_memory([(n,) for n in sizes])
         sent, wanted = np.zeros(sum(sizes)), np.zeros(sum(sizes))
         for number in range(rounds):
             update = [rng.normal(size=n).astype(np.float32) for n in sizes]
-            message, memory = compression.encode_with_memory(codec, update, memory, (seed, number))
+            message, memory = algorithms.encode_with_memory(codec, update, memory, (seed, number))
             sent += flat(codec.decode(message))
             wanted += flat(update)
         scale = max(1, np.abs(sent).max())
@@ -118,9 +119,9 @@ class TestByHand:
     def test_everything_is_sent_in_time(self):
         """Top-1 of 10 elements: without a memory nine of them would never be sent."""
         update, codec = [np.linspace(1, 2, 10, dtype=np.float32)], TopK(count=1)
-        memory, sent = compression.zero_memory([(10,)]), 0
+        memory, sent = algorithms.zero_memory([(10,)]), 0
         for _ in range(200):
-            message, memory = compression.encode_with_memory(codec, update, memory, 0)
+            message, memory = algorithms.encode_with_memory(codec, update, memory, 0)
             sent = sent + codec.decode(message)[0]
         np.testing.assert_allclose(sent / 200, update[0], rtol=0.1)
         assert np.abs(memory[0]).max() < 20
@@ -128,9 +129,9 @@ class TestByHand:
     def test_the_factor_of_random_k_makes_the_memory_grow(self):
         norms = {}
         for rescale in (False, True):
-            codec, memory = RandomK(0.1, rescale=rescale), compression.zero_memory([(50,)])
+            codec, memory = RandomK(0.1, rescale=rescale), algorithms.zero_memory([(50,)])
             for number in range(100):
-                _, memory = compression.encode_with_memory(
+                _, memory = algorithms.encode_with_memory(
                     codec, [np.ones(50, np.float32)], memory, (1, number)
                 )
             norms[rescale] = np.linalg.norm(memory[0])
@@ -147,26 +148,26 @@ class TestByHand:
     )
     def test_impossible_request(self, update, memory, message):
         with pytest.raises(ValueError, match=message):
-            compression.encode_with_memory(Sign(), update, memory, 0)
+            algorithms.encode_with_memory(Sign(), update, memory, 0)
 
 
 class TestFederatedCore:
     RATE = 0.5
 
     def build(self, codec, **arguments):
-        return compression.build_error_feedback(Mean, codec, self.RATE, **arguments)
+        return algorithms.tff.build_error_feedback(Mean, codec, self.RATE, **arguments)
 
     def delta(self, weights, batches):
         spec = tf.TensorSpec([None, 3], tf.float32)
         dataset = tf.data.Dataset.from_generator(lambda: iter(batches), output_signature=spec)
         start = [tf.constant(w, tf.float32) for w in weights]
-        delta, examples, loss = federated_core.client_update(Mean(), dataset, start, self.RATE)
+        delta, _, examples, loss = train_model(Mean(), dataset, start, self.RATE)
         return [d.numpy() for d in delta], float(examples), float(loss)
 
     def test_dense_is_plain_federated_averaging(self):
-        process, plain = self.build(Dense()), federated_core.build_fed_avg(Mean, self.RATE)
+        process, plain = self.build(Dense()), algorithms.tff.build_fed_avg(Mean, self.RATE)
         state, weights = process.initialize(), plain.initialize()
-        memories = [compression.zero_memory(SHAPES)] * 2
+        memories = [algorithms.zero_memory(SHAPES)] * 2
         data = [CLIENTS["one"], CLIENTS["three"]]
         for _ in range(2):
             state, memories, metrics = process.next(state, data, memories)
@@ -181,8 +182,8 @@ class TestFederatedCore:
         """Cohorts of other clients in another order: every memory finds its client."""
         process = self.build(codec, server_learning_rate=0.8)
         state = process.initialize()
-        memories = {name: compression.zero_memory(SHAPES) for name in CLIENTS}
-        weights, by_hand = compression.zero_memory(SHAPES), dict(memories)
+        memories = {name: algorithms.zero_memory(SHAPES) for name in CLIENTS}
+        weights, by_hand = algorithms.zero_memory(SHAPES), dict(memories)
         for cohort in (["one", "three"], ["three"], ["three", "none", "one"]):
             state, kept, metrics = process.next(
                 state, [CLIENTS[c] for c in cohort], [memories[c] for c in cohort]
@@ -191,12 +192,12 @@ class TestFederatedCore:
             messages, examples = [], []
             for name in cohort:
                 delta, count, _ = self.delta(weights, CLIENTS[name])
-                message, memory = compression.encode_with_memory(codec, delta, by_hand[name], 0)
+                message, memory = algorithms.encode_with_memory(codec, delta, by_hand[name], 0)
                 if count:  # with no example there is nothing to send
                     by_hand[name] = memory
                 messages.append(message)
                 examples.append(count)
-            mean = codec.aggregate(messages, examples)
+            mean = compression.aggregate(codec, messages, examples)
             weights = [w + np.float32(0.8) * m for w, m in zip(weights, mean)]
             np.testing.assert_allclose(flat(state["weights"]), flat(weights), rtol=1e-5, atol=1e-6)
             for name in CLIENTS:
@@ -216,7 +217,7 @@ class TestFederatedCore:
         finals = []
         for seed in (1, 1, 2):
             process = self.build(UniformQuantizer(1), seed=seed)
-            state, memories = process.initialize(), [compression.zero_memory(SHAPES)]
+            state, memories = process.initialize(), [algorithms.zero_memory(SHAPES)]
             for _ in range(2):
                 state, memories, _ = process.next(state, [CLIENTS["three"]], memories)
             np.testing.assert_array_equal(state["seed"], [seed, 2])
@@ -226,7 +227,7 @@ class TestFederatedCore:
 
     def test_impossible_requests(self):
         for codec in (MajorityVote(1.0), Deflated(Sign()), None):
-            with pytest.raises(TypeError, match="it must be a Codec whose messages have a mean"):
+            with pytest.raises(TypeError, match="it must be a codec whose updates TFF can average"):
                 self.build(codec)
         for arguments, message in (
             ({"seed": -1}, "seed is -1"),

@@ -10,15 +10,15 @@ import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fedbook import custom_model, fedavg, federated_core, models
+from fedbook import algorithms, models
 
 RATE = 0.1
 SIZES = (12, 5, 3, 0)  # in batches of 4: full ones; a last one of 1; a partial one only; none
 WAYS = ("by hand", "learning, Keras model", "learning, own model", "Federated Core")
 GUARDED = ("learning, Keras model", "learning, own model")  # TFF leaves a client's NaN out
 MODELS = {
-    "learning, Keras model": models.tff_classifier(models.softmax_regression),
-    "learning, own model": custom_model.SoftmaxRegression,
+    "learning, Keras model": models.keras.tff_classifier(models.keras.softmax_regression),
+    "learning, own model": models.softmax_regression.SoftmaxRegression,
 }
 
 
@@ -38,8 +38,8 @@ def start():
 
 
 def by_hand(weights, cohort):
-    updates = [fedavg.client_update(weights, held, RATE) for held in cohort]
-    return fedavg.server_aggregate(weights, updates)
+    updates = [algorithms.client_update(weights, held, RATE) for held in cohort]
+    return algorithms.server_aggregate(weights, updates)
 
 
 def learning(process):
@@ -55,7 +55,7 @@ def learning(process):
 def federated_averaging():
     """For each way, a function from weights and client datasets to new weights."""
     sgd = tff.learning.optimizers.build_sgdm(RATE)
-    core = federated_core.build_fed_avg(custom_model.SoftmaxRegression, RATE)
+    core = algorithms.tff.build_fed_avg(models.softmax_regression.SoftmaxRegression, RATE)
     build = tff.learning.algorithms.build_weighted_fed_avg
     ways = {
         name: learning(build(model_fn, client_optimizer_fn=sgd))
@@ -108,7 +108,7 @@ def test_federated_sgd_is_a_step_on_the_pooled_examples(federated_averaging):
     pooled = [np.concatenate(part) for part in zip(*held)]
     weights = [tf.Variable(w) for w in start()]
     with tf.GradientTape() as tape:
-        loss = fedavg.loss(weights, *pooled)
+        loss = models.loss(weights, *pooled)
     central = [w.numpy() - RATE * g.numpy() for w, g in zip(weights, tape.gradient(loss, weights))]
     cohort = [client(size, seed, batch=100) for seed, size in enumerate(SIZES)]
     for name, way in federated_averaging.items():

@@ -30,7 +30,9 @@ def test_a_package_that_is_not_pinned():
 
 
 def test_nothing_is_installed_where_all_is_there(monkeypatch):
-    monkeypatch.setattr(hosted_setup.subprocess, "run", lambda *a, **k: pytest.fail("pip was called"))
+    monkeypatch.setattr(
+        hosted_setup.subprocess, "run", lambda *a, **k: pytest.fail("pip was called")
+    )
     assert hosted_setup.install_missing() == []
 
 
@@ -38,10 +40,15 @@ def test_only_what_is_missing_is_installed(monkeypatch):
     monkeypatch.setattr(hosted_setup, "is_installed", lambda package: package != "portpicker")
     given = []
     monkeypatch.setattr(
-        hosted_setup.subprocess, "run", lambda command, check: given.append(pathlib.Path(command[-1]).read_text())
+        hosted_setup.subprocess,
+        "run",
+        lambda command, check: given.append(pathlib.Path(command[-1]).read_text()),
     )
     assert hosted_setup.install_missing() == ["portpicker"]
-    assert given[0].startswith("portpicker==") and given[0].count("==") - given[0].count("'linux'") <= 2
+    assert (
+        given[0].startswith("portpicker==")
+        and given[0].count("==") - given[0].count("'linux'") <= 2
+    )
 
 
 def test_tensorflow_with_keras_3_in_use(monkeypatch):
@@ -83,5 +90,7 @@ def test_needed_is_what_the_lock_holds_beside_tensorflow():
             waiting |= packages[name] - found
         return found
 
-    expected = with_dependencies("fedbook") - with_dependencies("tensorflow", "tf-keras") - {"fedbook"}
+    expected = (
+        with_dependencies("fedbook") - with_dependencies("tensorflow", "tf-keras") - {"fedbook"}
+    )
     assert set(hosted_setup.NEEDED) == expected

@@ -10,7 +10,11 @@ import tensorflow_federated as tff
 
 from fedbook import models
 
-CLASSIFIERS = {models.softmax_regression: 7_850, models.two_nn: 199_210, models.cnn: 1_663_370}
+CLASSIFIERS = {
+    models.keras.softmax_regression: 7_850,
+    models.keras.two_nn: 199_210,
+    models.keras.cnn: 1_663_370,
+}
 
 
 def images(n: int) -> np.ndarray:
@@ -24,7 +28,7 @@ def test_parameters_are_those_of_the_paper(build):
     assert model(images(3)).shape == (3, 10)
 
 
-@pytest.mark.parametrize("build", [models.two_nn, models.cnn, models.VAE])
+@pytest.mark.parametrize("build", [models.keras.two_nn, models.keras.cnn, models.keras.VAE])
 def test_the_seed_fixes_the_weights(build):
     one, same, other = (
         np.concatenate([w.ravel() for w in build(seed=seed).get_weights()]) for seed in (1, 1, 2)
@@ -34,9 +38,11 @@ def test_the_seed_fixes_the_weights(build):
 
 
 def test_layers_of_one_model_start_differently():
-    first, second = (w for w in models.two_nn().get_weights() if w.shape in ((200, 200), (200, 10)))
+    first, second = (
+        w for w in models.keras.two_nn().get_weights() if w.shape in ((200, 200), (200, 10))
+    )
     assert not np.array_equal(first[:, :10], second)
-    vae = models.VAE()
+    vae = models.keras.VAE()
     assert not np.array_equal(
         vae.encoder.get_layer("mean").kernel, vae.encoder.get_layer("log_var").kernel
     )
@@ -45,7 +51,7 @@ def test_layers_of_one_model_start_differently():
 def test_the_vaes_loss_against_scipy():
     x, y = images(2), images(3)[1:]
     mean, log_var = np.float32([[0.5, -1], [0, 0]]), np.float32([[0.2, -0.3], [0, 0]])
-    error, kl = models.vae_losses(x, y, mean, log_var)
+    error, kl = models.keras.vae_losses(x, y, mean, log_var)
     np.testing.assert_allclose(error, ((x - y) ** 2).sum((1, 2)), rtol=1e-5)
     # KL as an integral, one dimension at a time.
     grid = np.linspace(-12, 12, 200_001)
@@ -58,14 +64,14 @@ def test_the_vaes_loss_against_scipy():
 
 def test_sampling_has_the_mean_and_spread_it_is_given():
     n = 200_000
-    z = models.Sampling()((tf.fill((n, 1), 3.0), tf.fill((n, 1), 2 * np.log(0.5))))
+    z = models.keras.Sampling()((tf.fill((n, 1), 3.0), tf.fill((n, 1), 2 * np.log(0.5))))
     # Six standard errors: a false alarm in about 1e-9 of runs.
     assert abs(np.mean(z) - 3) < 6 * 0.5 / np.sqrt(n)
     assert abs(np.std(z) - 0.5) < 6 * 0.5 / np.sqrt(2 * n)
 
 
 def test_the_vae_learns_and_evaluates():
-    vae = models.VAE(seed=1)
+    vae = models.keras.VAE(seed=1)
     vae.compile(tf.keras.optimizers.Adam(1e-3))
     data = tf.data.Dataset.from_tensor_slices(images(64)).batch(16)
     before = vae.evaluate(data, verbose=0, return_dict=True)
@@ -78,15 +84,17 @@ def test_the_vae_learns_and_evaluates():
 
 @pytest.mark.parametrize("dimension", [0, -2])
 def test_latent_dimension_out_of_range(dimension):
-    with pytest.raises(ValueError, match=f"latent_dim is {dimension}; it must be at least 1"):
-        models.VAE(dimension)
+    with pytest.raises(
+        ValueError, match=f"latent_dim is {dimension}; it must be an int, at least 1"
+    ):
+        models.keras.VAE(dimension)
 
 
-@pytest.mark.parametrize("build", [models.softmax_regression, models.two_nn])
+@pytest.mark.parametrize("build", [models.keras.softmax_regression, models.keras.two_nn])
 def test_one_client_and_one_batch_in_tff_is_one_step_in_keras(build):
     x, y = images(8), np.arange(8, dtype=np.int32)
     process = tff.learning.algorithms.build_weighted_fed_avg(
-        models.tff_classifier(lambda: build(seed=5)), tff.learning.optimizers.build_sgdm(0.1)
+        models.keras.tff_classifier(lambda: build(seed=5)), tff.learning.optimizers.build_sgdm(0.1)
     )
     data = tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
     output = process.next(process.initialize(), [data])
@@ -103,23 +111,24 @@ def test_one_client_and_one_batch_in_tff_is_one_step_in_keras(build):
 def test_the_vae_in_tff_reports_means_over_all_examples():
     x = images(6)
     process = tff.learning.algorithms.build_weighted_fed_avg(
-        models.tff_vae(seed=3), tff.learning.optimizers.build_sgdm(0.0)
+        models.keras.tff_vae(seed=3), tff.learning.optimizers.build_sgdm(0.0)
     )
     # Clients of 1 and 5 examples, the second with a partial batch.
     clients = [
-        tf.data.Dataset.from_tensor_slices(collections.OrderedDict(x=part)).batch(2) for part in (x[:1], x[1:])
+        tf.data.Dataset.from_tensor_slices(collections.OrderedDict(x=part)).batch(2)
+        for part in (x[:1], x[1:])
     ]
     metrics = process.next(process.initialize(), clients).metrics["client_work"]["train"]
-    mean, log_var, _ = models.VAE(seed=3).encoder(x)
-    _, kl = models.vae_losses(x, x, mean, log_var)
+    mean, log_var, _ = models.keras.VAE(seed=3).encoder(x)
+    _, kl = models.keras.vae_losses(x, x, mean, log_var)
     assert metrics["kl"] == pytest.approx(float(tf.reduce_mean(kl)), rel=1e-4)
     assert metrics["loss"] == pytest.approx(metrics["kl"] + metrics["reconstruction"], rel=1e-5)
 
 
 def test_the_vaes_weights_in_tff_are_in_the_order_of_keras():
     process = tff.learning.algorithms.build_weighted_fed_avg(
-        models.tff_vae(seed=3), tff.learning.optimizers.build_adam(0.001)
+        models.keras.tff_vae(seed=3), tff.learning.optimizers.build_adam(0.001)
     )
     initial = process.get_model_weights(process.initialize()).trainable
-    for ours, kerass in zip(initial, models.VAE(seed=3).trainable_variables, strict=True):
+    for ours, kerass in zip(initial, models.keras.VAE(seed=3).trainable_variables, strict=True):
         np.testing.assert_array_equal(ours, kerass)

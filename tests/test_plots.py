@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 
 matplotlib.use("agg")
-import matplotlib.pyplot as plt  # noqa: E402  (after the backend)
+import matplotlib.pyplot as plt
 
-from fedbook import plots  # noqa: E402
+from fedbook import plots
 
 IMAGES = np.random.default_rng(0).uniform(0, 1, (5, 28, 28)).astype(np.float32)
 
@@ -17,19 +17,26 @@ IMAGES = np.random.default_rng(0).uniform(0, 1, (5, 28, 28)).astype(np.float32)
 def close():
     before = dict(matplotlib.rcParams)
     yield
-    assert dict(matplotlib.rcParams) == before  # a style for one figure, not for the reader's session
+    assert (
+        dict(matplotlib.rcParams) == before
+    )  # a style for one figure, not for the reader's session
     plt.close("all")
 
 
 def test_curves_leave_out_what_is_missing_and_differ_in_grey():
     history = pd.DataFrame({"train": [np.nan, 1.0, 2.0], "test": [3.0, np.nan, 4.0]})
-    figure = plots.curves({"on clients": history["train"], "held out": history["test"]}, x="round", y="loss")
+    figure = plots.curves(
+        {"on clients": history["train"], "held out": history["test"]}, x="round", y="loss"
+    )
     lines = figure.axes[0].get_lines()
     np.testing.assert_array_equal(lines[0].get_xdata(), [1, 2])
     np.testing.assert_array_equal(lines[1].get_ydata(), [3, 4])
     assert lines[0].get_marker() != lines[1].get_marker()
     assert lines[0].get_linestyle() != lines[1].get_linestyle()
-    assert [t.get_text() for t in figure.axes[0].get_legend().get_texts()] == ["on clients", "held out"]
+    assert [t.get_text() for t in figure.axes[0].get_legend().get_texts()] == [
+        "on clients",
+        "held out",
+    ]
 
 
 def test_image_rows_may_differ_in_length():

@@ -4,7 +4,7 @@ import fedbook
 
 
 def test_quick_is_the_default():
-    assert fedbook.scale() == "quick"
+    assert fedbook.current_scale() == "quick"
     assert fedbook.scaled(quick=1, full=2) == 1
 
 
@@ -17,4 +17,4 @@ def test_full(monkeypatch):
 def test_any_other_value_is_refused_by_name(monkeypatch, value):
     monkeypatch.setenv("FEDBOOK_SCALE", value)
     with pytest.raises(ValueError, match=f"FEDBOOK_SCALE is {value!r}.*quick, full"):
-        fedbook.scale()
+        fedbook.current_scale()

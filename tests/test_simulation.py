@@ -2,6 +2,7 @@
 
 import collections
 import json
+import time
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ def data():
 @pytest.fixture(scope="module")
 def process():
     return tff.learning.algorithms.build_weighted_fed_avg(
-        models.tff_classifier(models.softmax_regression),
+        models.keras.tff_classifier(models.keras.softmax_regression),
         tff.learning.optimizers.build_sgdm(0.1, momentum=0.5),
         tff.learning.optimizers.build_adam(0.01),  # the server has a state to lose
     )
@@ -64,7 +65,9 @@ class TestSampling:
 
     @pytest.mark.parametrize("cohort", [0, -1, 11])
     def test_cohort_out_of_range(self, cohort):
-        with pytest.raises(ValueError, match=f"cohort is {cohort}; it must be from 1 to 10"):
+        with pytest.raises(
+            ValueError, match=f"cohort is {cohort}; it must be an int, from 1 to 10"
+        ):
             simulation.sample_clients(self.clients, cohort, seed=0)
 
     def test_duplicates(self):
@@ -75,14 +78,20 @@ class TestSampling:
 class TestPrepareBatches:
     def dataset(self):
         return tf.data.Dataset.from_tensor_slices(
-            collections.OrderedDict(label=np.arange(5, dtype=np.int32), pixels=np.zeros((5, 28, 28), np.float32))
+            collections.OrderedDict(
+                label=np.arange(5, dtype=np.int32), pixels=np.zeros((5, 28, 28), np.float32)
+            )
         )
 
     def labels(self, dataset):
         return [batch[1].tolist() for batch in dataset.as_numpy_iterator()]
 
     def test_batches_with_a_partial_last_one(self):
-        assert self.labels(simulation.prepare_batches(2, shuffle=False)(self.dataset(), 0)) == [[0, 1], [2, 3], [4]]
+        assert self.labels(simulation.prepare_batches(2, shuffle=False)(self.dataset(), 0)) == [
+            [0, 1],
+            [2, 3],
+            [4],
+        ]
 
     def test_the_spec_is_the_models(self):
         assert PREPARE(self.dataset(), 0).element_spec == models.BATCH_SPEC
@@ -98,25 +107,31 @@ class TestPrepareBatches:
         assert self.labels(prepare(self.dataset(), 7)) == self.labels(prepare(self.dataset(), 7))
         assert self.labels(prepare(self.dataset(), 7)) != self.labels(prepare(self.dataset(), 8))
 
-    def test_limit(self):
-        assert self.labels(simulation.prepare_batches(2, limit=3, shuffle=False)(self.dataset(), 0)) == [[0, 1], [2]]
-
-    @pytest.mark.parametrize("arguments", [{"batch_size": 0}, {"batch_size": 1, "epochs": 0}, {"batch_size": 1, "limit": -1}])
+    @pytest.mark.parametrize("arguments", [{"batch_size": 0}, {"batch_size": 1, "epochs": 0}])
     def test_out_of_range(self, arguments):
         name, value = list(arguments.items())[-1]
-        with pytest.raises(ValueError, match=f"{name} is {value}; it must be at least 1"):
+        with pytest.raises(ValueError, match=f"{name} is {value}; it must be an int, at least 1"):
             simulation.prepare_batches(**arguments)
 
 
 class TestRun:
     def test_is_tffs_process_on_the_sampled_clients(self, process, data):
-        run = simulation.run(process, data, rounds=2, cohort=4, prepare=simulation.prepare_batches(10, shuffle=False))
+        run = simulation.run_training(
+            process, data, rounds=2, cohort=4, prepare=simulation.prepare_batches(10, shuffle=False)
+        )
         state = process.initialize()
         sample = simulation.sample_clients(data.client_ids, 4, 0)
         for r in (1, 2):
-            clients = [simulation.prepare_batches(10, shuffle=False)(data.create_tf_dataset_for_client(c), 0) for c in sample(r)]
+            clients = [
+                simulation.prepare_batches(10, shuffle=False)(
+                    data.create_tf_dataset_for_client(c), 0
+                )
+                for c in sample(r)
+            ]
             state = process.next(state, clients).state
-        for ours, tffs in zip(weights_of(process, run.state), weights_of(process, state), strict=True):
+        for ours, tffs in zip(
+            weights_of(process, run.state), weights_of(process, state), strict=True
+        ):
             np.testing.assert_array_equal(ours, tffs)
 
     def test_history(self, process, data):
@@ -126,7 +141,9 @@ class TestRun:
             calls.append(state)
             return {"accuracy": len(calls) / 10}
 
-        run = simulation.run(process, data, rounds=5, cohort=2, prepare=PREPARE, evaluate=evaluate, evaluate_every=2)
+        run = simulation.run_training(
+            process, data, rounds=5, cohort=2, prepare=PREPARE, evaluate=evaluate, evaluate_every=2
+        )
         history = run.history
         assert history.index.tolist() == list(range(6)) and history.index.name == "round"
         assert history["test/accuracy"].dropna().to_dict() == {0: 0.1, 2: 0.2, 4: 0.3}
@@ -134,57 +151,76 @@ class TestRun:
         assert history.loc[1:, "seconds"].gt(0).all()
         assert {"train/accuracy", "train/num_examples"} <= set(history.columns)
 
-    def test_starts_where_it_is_told(self, process, data):
-        start = process.set_model_weights(
-            process.initialize(),
-            tff.learning.models.ModelWeights([np.full((784, 10), 0.5, np.float32), np.zeros(10, np.float32)], []),
-        )
-        seen = []
-        simulation.run(
-            process, data, rounds=1, cohort=1, prepare=PREPARE, initial_state=start,
-            evaluate=lambda state: seen.append(weights_of(process, state)[0][0, 0]) or {},
-        )
-        assert seen[0] == 0.5
-
     def test_clients_can_be_restricted(self, process, data):
-        run = simulation.run(process, data, rounds=3, cohort=1, prepare=simulation.prepare_batches(10), client_ids=["c"])
+        run = simulation.run_training(
+            process,
+            data,
+            rounds=3,
+            cohort=1,
+            prepare=simulation.prepare_batches(10),
+            client_ids=["c"],
+        )
         assert run.history["train/num_examples"].dropna().tolist() == [SIZES["c"]] * 3
 
-    @pytest.mark.parametrize("arguments, message", [
-        ({"rounds": 0}, "rounds is 0"),
-        ({"rounds": -3}, "rounds is -3"),
-        ({"cohort": 5}, "cohort is 5; it must be from 1 to 4"),
-        ({"cohort": 0}, "cohort is 0"),
-        ({"evaluate_every": 0}, "evaluate_every is 0"),
-        ({"checkpoint_every": 0}, "checkpoint_every is 0"),
-        ({"client_ids": ["a", "x", "y"]}, "client_ids holds 2 ids that are not in data: x, y"),
-        ({"client_ids": ["a", "a"]}, "duplicates"),
-    ])
+    @pytest.mark.parametrize(
+        "arguments, message",
+        [
+            ({"rounds": 0}, "rounds is 0"),
+            ({"rounds": -3}, "rounds is -3"),
+            ({"cohort": 5}, "cohort is 5; it must be an int, from 1 to 4"),
+            ({"cohort": 0}, "cohort is 0"),
+            ({"evaluate_every": 0}, "evaluate_every is 0"),
+            ({"checkpoint_every": 0}, "checkpoint_every is 0"),
+            ({"client_ids": ["a", "x", "y"]}, "client_ids holds 2 ids that are not in data: x, y"),
+            ({"client_ids": ["a", "a"]}, "duplicates"),
+        ],
+    )
     def test_bad_arguments_raise_before_any_work(self, process, data, tmp_path, arguments, message):
         folder = tmp_path / "checkpoints"
-        good = {"rounds": 1, "cohort": 1, "prepare": PREPARE, "checkpoint_dir": folder, "log_dir": folder}
+        good = {
+            "rounds": 1,
+            "cohort": 1,
+            "prepare": PREPARE,
+            "checkpoint_dir": folder,
+            "log_dir": folder,
+        }
         with pytest.raises(ValueError, match=message):
-            simulation.run(process, data, **(good | arguments))
+            simulation.run_training(process, data, **(good | arguments))
         assert not folder.exists()
 
     def test_tensorboard_has_two_runs_with_the_same_tags(self, process, data, tmp_path):
-        simulation.run(
-            process, data, rounds=3, cohort=2, prepare=PREPARE, log_dir=tmp_path,
-            evaluate=lambda state: {"loss": 0.25}, evaluate_every=3,
+        simulation.run_training(
+            process,
+            data,
+            rounds=3,
+            cohort=2,
+            prepare=PREPARE,
+            log_dir=tmp_path,
+            evaluate=lambda state: {"loss": 0.25},
+            evaluate_every=3,
         )
 
         def events(run):
             (path,) = (tmp_path / run).glob("events*")
             return [
                 (value.tag, event.step, float(tf.make_ndarray(value.tensor)))
-                for event in tf.compat.v1.train.summary_iterator(str(path)) for value in event.summary.value
+                for event in tf.compat.v1.train.summary_iterator(str(path))
+                for value in event.summary.value
             ]
 
-        assert [(tag, step) for tag, step, _ in events("train") if tag == "loss"] == [("loss", r) for r in (1, 2, 3)]
+        assert [(tag, step) for tag, step, _ in events("train") if tag == "loss"] == [
+            ("loss", r) for r in (1, 2, 3)
+        ]
         assert events("test") == [("loss", 0, 0.25), ("loss", 3, 0.25)]
 
     def test_the_bar_shows_the_metric_and_ends_clean(self, process, data, capsys):
-        simulation.run(process, data, rounds=2, cohort=1, prepare=PREPARE, progress="train/loss")
+        def slow(dataset, seed):
+            time.sleep(0.15)  # tqdm draws the bar every 0.1 s
+            return PREPARE(dataset, seed)
+
+        simulation.run_training(
+            process, data, rounds=2, cohort=1, prepare=slow, progress="train/loss"
+        )
         out, err = capsys.readouterr()
         assert "train/loss=" in out and out.rstrip(" ").endswith("\r") and err == ""
 
@@ -193,14 +229,20 @@ class TestCheckpoints:
     arguments = {"cohort": 2, "prepare": PREPARE, "seed": 3}
 
     def uninterrupted(self, process, data):
-        return simulation.run(process, data, rounds=6, evaluate=self.evaluate, **self.arguments)
+        return simulation.run_training(
+            process, data, rounds=6, evaluate=self.evaluate, **self.arguments
+        )
 
     @staticmethod
     def evaluate(state):
-        return {"norm": float(sum(np.square(w).sum() for w in state.global_model_weights.trainable))}
+        return {
+            "norm": float(sum(np.square(w).sum() for w in state.global_model_weights.trainable))
+        }
 
     @pytest.mark.parametrize("every", [1, 2])
-    def test_an_interrupted_run_ends_with_the_same_state_bit_for_bit(self, process, data, tmp_path, every):
+    def test_an_interrupted_run_ends_with_the_same_state_bit_for_bit(
+        self, process, data, tmp_path, every
+    ):
         whole = self.uninterrupted(process, data)
         calls = []
 
@@ -211,44 +253,64 @@ class TestCheckpoints:
             return PREPARE(dataset, seed)
 
         checkpointed = self.arguments | {
-            "checkpoint_dir": tmp_path, "checkpoint_every": every, "evaluate": self.evaluate
+            "checkpoint_dir": tmp_path,
+            "checkpoint_every": every,
+            "evaluate": self.evaluate,
         }
+        changed = checkpointed | {"prepare": interrupt}
         with pytest.raises(KeyboardInterrupt):
-            simulation.run(process, data, rounds=6, **(checkpointed | {"prepare": interrupt}))
-        resumed = simulation.run(process, data, rounds=6, **checkpointed)
-        for one, other in zip(tf.nest.flatten(whole.state), tf.nest.flatten(resumed.state), strict=True):
+            simulation.run_training(process, data, rounds=6, **changed)
+        resumed = simulation.run_training(process, data, rounds=6, **checkpointed)
+        for one, other in zip(
+            tf.nest.flatten(whole.state), tf.nest.flatten(resumed.state), strict=True
+        ):
             np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
             assert np.asarray(one).dtype == np.asarray(other).dtype
         columns = [c for c in whole.history.columns if c != "seconds"]
         assert whole.history[columns].equals(resumed.history[columns])
 
     def test_more_rounds_go_on_from_a_finished_run(self, process, data, tmp_path):
-        simulation.run(process, data, rounds=4, checkpoint_dir=tmp_path, **self.arguments)
+        simulation.run_training(process, data, rounds=4, checkpoint_dir=tmp_path, **self.arguments)
         calls = []
         arguments = self.arguments | {"prepare": lambda d, s: calls.append(s) or PREPARE(d, s)}
-        resumed = simulation.run(process, data, rounds=6, checkpoint_dir=tmp_path, **arguments)
+        resumed = simulation.run_training(
+            process, data, rounds=6, checkpoint_dir=tmp_path, **arguments
+        )
         assert len(calls) == 2 * 2  # two rounds of two clients
         for one, other in zip(
-            weights_of(process, self.uninterrupted(process, data).state), weights_of(process, resumed.state), strict=True
+            weights_of(process, self.uninterrupted(process, data).state),
+            weights_of(process, resumed.state),
+            strict=True,
         ):
             np.testing.assert_array_equal(one, other)
 
-    @pytest.mark.parametrize("change, message", [
-        ({"seed": 4}, "its seed is 3, not 4"),
-        ({"cohort": 1}, "its cohort is 2, not 1"),
-        ({"client_ids": ["a", "b"]}, "its clients is 4, not 2"),
-    ])
+    @pytest.mark.parametrize(
+        "change, message",
+        [
+            ({"seed": 4}, "its seed is 3, not 4"),
+            ({"cohort": 1}, "its cohort is 2, not 1"),
+            ({"client_ids": ["a", "b"]}, "its clients is 4, not 2"),
+        ],
+    )
     def test_a_folder_of_another_run_is_refused(self, process, data, tmp_path, change, message):
-        simulation.run(process, data, rounds=1, checkpoint_dir=tmp_path, **self.arguments)
+        simulation.run_training(process, data, rounds=1, checkpoint_dir=tmp_path, **self.arguments)
         with pytest.raises(ValueError, match=f"belongs to another run.*{message}"):
-            simulation.run(process, data, rounds=1, checkpoint_dir=tmp_path, **(self.arguments | change))
+            simulation.run_training(
+                process, data, rounds=1, checkpoint_dir=tmp_path, **(self.arguments | change)
+            )
 
     def test_fewer_rounds_than_the_checkpoint_has(self, process, data, tmp_path):
-        simulation.run(process, data, rounds=2, checkpoint_dir=tmp_path, **self.arguments)
+        simulation.run_training(process, data, rounds=2, checkpoint_dir=tmp_path, **self.arguments)
+        arguments = self.arguments | {"checkpoint_dir": tmp_path}
         with pytest.raises(ValueError, match="rounds is 1; the checkpoint is already at round 2"):
-            simulation.run(process, data, rounds=1, checkpoint_dir=tmp_path, **self.arguments)
+            simulation.run_training(process, data, rounds=1, **arguments)
 
     def test_the_history_of_a_matrix_metric_survives(self, tmp_path):
         # As a custom process may report: a confusion matrix beside a scalar.
-        columns = simulation._columns(collections.OrderedDict(confusion=np.eye(2, dtype=np.int64), loss=np.float32(0.1)))
-        assert json.loads(json.dumps(columns)) == {"confusion": [[1, 0], [0, 1]], "loss": float(np.float32(0.1))}
+        columns = simulation._columns(
+            collections.OrderedDict(confusion=np.eye(2, dtype=np.int64), loss=np.float32(0.1))
+        )
+        assert json.loads(json.dumps(columns)) == {
+            "confusion": [[1, 0], [0, 1]],
+            "loss": float(np.float32(0.1)),
+        }

@@ -16,13 +16,25 @@ def build(model: str) -> nn.Module:
     """Returns the model: [b, 28, 28] -> logits [b, 10]."""
     if model == "two_nn":
         return nn.Sequential(
-            nn.Flatten(), nn.Linear(784, 200), nn.ReLU(), nn.Linear(200, 200), nn.ReLU(), nn.Linear(200, 10)
+            nn.Flatten(),
+            nn.Linear(784, 200),
+            nn.ReLU(),
+            nn.Linear(200, 200),
+            nn.ReLU(),
+            nn.Linear(200, 10),
         )
     return nn.Sequential(
         nn.Unflatten(1, (1, 28)),
-        nn.Conv2d(1, 32, 5, padding="same"), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(32, 64, 5, padding="same"), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Flatten(), nn.Linear(3136, 512), nn.ReLU(), nn.Linear(512, 10),
+        nn.Conv2d(1, 32, 5, padding="same"),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(32, 64, 5, padding="same"),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(3136, 512),
+        nn.ReLU(),
+        nn.Linear(512, 10),
     )
 
 
@@ -48,10 +60,12 @@ def train(message: Message, context: Context) -> Message:
         nn.functional.cross_entropy(model(batch_x), batch_y).backward()
         optimizer.step()
     return Message(
-        RecordDict({
-            "arrays": ArrayRecord(model.state_dict()),
-            "metrics": MetricRecord({"num-examples": len(y)}),
-        }),
+        RecordDict(
+            {
+                "arrays": ArrayRecord(model.state_dict()),
+                "metrics": MetricRecord({"num-examples": len(y)}),
+            }
+        ),
         reply_to=message,
     )
 

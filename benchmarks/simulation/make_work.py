@@ -9,13 +9,13 @@ import pathlib
 import sys
 
 import fedbook  # noqa: F401  (before TensorFlow)
-import numpy as np
-
 from fedbook import datasets, models
+
+import numpy as np
 
 
 def main(config: dict) -> None:
-    digits = datasets.digits()
+    digits = datasets.load_digits()
     rng = np.random.default_rng(config["seed"])
     shape = (config["clients"], config["examples"])
     if np.prod(shape) <= len(digits.train_labels):
@@ -30,7 +30,7 @@ def main(config: dict) -> None:
         "test_labels": digits.test_labels[test],
     }
     for name in config["models"]:
-        weights = getattr(models, name)(config["seed"]).get_weights()
+        weights = getattr(models.keras, name)(config["seed"]).get_weights()
         arrays[f"{name}_arrays"] = len(weights)
         arrays |= {f"{name}_{i}": array for i, array in enumerate(weights)}
     np.savez(config["data"], **arrays)

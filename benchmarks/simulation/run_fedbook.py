@@ -4,26 +4,30 @@ import collections
 import tempfile
 
 import fedbook  # noqa: F401  (before TensorFlow)
-import tensorflow_federated as tff
+from fedbook import algorithms, models, simulation
 
 import run_tff
+import tensorflow_federated as tff
+
+import data_on_disk
 import work
-from fedbook import client_work, functional_models, models, resident, simulation
 
 
 def build(task: work.Work, folder: str):
     """Returns the process and each client's id."""
-    process = client_work.build_fed_avg(
-        functional_models.classifier(getattr(models, task.model)),
+    process = algorithms.tff.build_fast_fed_avg(
+        models.functional.classifier(getattr(models.keras, task.model)),
         tff.learning.optimizers.build_sgdm(task.learning_rate),
         batch_size=task.batch_size,
     )
-    clients = tff.simulation.datasets.TestClientData({
-        f"{number:04d}": collections.OrderedDict(label=labels, pixels=images)
-        for number, (images, labels) in enumerate(zip(task.images, task.labels))
-    })
+    clients = tff.simulation.datasets.TestClientData(
+        {
+            f"{number:04d}": collections.OrderedDict(label=labels, pixels=images)
+            for number, (images, labels) in enumerate(zip(task.images, task.labels))
+        }
+    )
     whole = simulation.prepare_batches(task.labels.shape[1], shuffle=False)
-    return resident.by_client_id(process, clients, whole, folder), clients.client_ids
+    return data_on_disk.by_client_id(process, clients, whole, folder), clients.client_ids
 
 
 if __name__ == "__main__":

@@ -26,7 +26,9 @@ def cnn(weights, images):
 
 
 def pooled_convolution(x, kernel, bias):
-    x = jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    x = jax.lax.conv_general_dilated(
+        x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
     return jax.lax.reduce_window(
         jax.nn.relu(x + bias), -jnp.inf, jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID"
     )
@@ -55,7 +57,9 @@ def main() -> None:
 
     def one_round(cohort):
         nonlocal state
-        state, _ = algorithm.apply(state, [(client, data[client], rngs[client]) for client in cohort])
+        state, _ = algorithm.apply(
+            state, [(client, data[client], rngs[client]) for client in cohort]
+        )
         jax.block_until_ready(state.params)
 
     seconds = work.measure(task, one_round)

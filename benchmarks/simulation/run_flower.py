@@ -3,6 +3,7 @@
 import sys
 import time
 
+import flower_client
 import numpy as np
 import torch
 from flwr.app import ArrayRecord, Message, MessageType, RecordDict
@@ -10,7 +11,6 @@ from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
 from flwr.simulation import run_simulation
 
-import flower_client
 import work
 
 
@@ -27,8 +27,11 @@ class TimedFedAvg(FedAvg):
         self._start = time.perf_counter()
         return [
             Message(
-                RecordDict({"arrays": arrays, "config": flower_client.message_config(self._config, client)}),
-                dst_node_id=self._nodes[client], message_type=MessageType.TRAIN,
+                RecordDict(
+                    {"arrays": arrays, "config": flower_client.message_config(self._config, client)}
+                ),
+                dst_node_id=self._nodes[client],
+                message_type=MessageType.TRAIN,
             )
             for client in self._cohorts[server_round - 1].tolist()
         ]
@@ -38,7 +41,9 @@ class TimedFedAvg(FedAvg):
         good = [reply for reply in replies if not reply.has_error()]
         if len(good) != self._cohorts.shape[1]:  # Flower itself goes on without them
             errors = {reply.error.reason for reply in replies if reply.has_error()}
-            raise RuntimeError(f"round {server_round}: {len(good)} replies of {self._cohorts.shape[1]}: {errors}")
+            raise RuntimeError(
+                f"round {server_round}: {len(good)} replies of {self._cohorts.shape[1]}: {errors}"
+            )
         result = super().aggregate_train(server_round, replies)
         self.seconds.append(time.perf_counter() - self._start)
         return result
@@ -69,11 +74,15 @@ def main() -> None:
         while len(nodes := sorted(grid.get_node_ids())) < len(task.labels):
             time.sleep(0.1)
         strategy = TimedFedAvg(config, task, nodes)
-        result = strategy.start(grid, ArrayRecord(in_torch(task, model)), num_rounds=len(task.cohorts))
+        result = strategy.start(
+            grid, ArrayRecord(in_torch(task, model)), num_rounds=len(task.cohorts)
+        )
         finished.update(seconds=strategy.seconds, arrays=result.arrays)
 
     run_simulation(
-        server, flower_client.app, num_supernodes=len(task.labels),
+        server,
+        flower_client.app,
+        num_supernodes=len(task.labels),
         backend_config={"client_resources": {"num_cpus": 1, "num_gpus": 0.0}},
     )
     model.load_state_dict(finished["arrays"].to_torch_state_dict())

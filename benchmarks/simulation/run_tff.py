@@ -3,18 +3,19 @@
 import sys
 
 import fedbook  # noqa: F401  (before TensorFlow)
+from fedbook import models
+
 import psutil
 import tensorflow as tf
 import tensorflow_federated as tff
 
 import work
-from fedbook import models
 
 
 def build(task: work.Work):
     """Returns TFF's process and each client's data."""
     process = tff.learning.algorithms.build_weighted_fed_avg(
-        models.tff_classifier(getattr(models, task.model)),
+        models.keras.tff_classifier(getattr(models.keras, task.model)),
         tff.learning.optimizers.build_sgdm(task.learning_rate),
     )
     data = [
@@ -42,11 +43,14 @@ def main(build) -> None:
             memory[name].append(one.memory_info().rss / 2**20)
 
     seconds = work.measure(task, one_round, note_memory)
-    model = getattr(models, task.model)()
+    model = getattr(models.keras, task.model)()
     model.set_weights(process.get_model_weights(state).trainable)
     work.report(
-        task, seconds, model.predict(task.test_images, batch_size=500, verbose=0),
-        ["tensorflow-federated", "tensorflow", "numpy"], memory_mb=memory,
+        task,
+        seconds,
+        model.predict(task.test_images, batch_size=500, verbose=0),
+        ["tensorflow-federated", "tensorflow", "numpy"],
+        memory_mb=memory,
     )
 
 

@@ -46,22 +46,35 @@ def load(config: str) -> Work:
     """Reads the work that the JSON in file `config` names; see ``benchmarks/simulation.py``."""
     config = json.loads(pathlib.Path(config).read_text())
     with np.load(config["data"]) as data:
-        weights = [data[f"{config['model']}_{i}"] for i in range(int(data[f"{config['model']}_arrays"]))]
+        weights = [
+            data[f"{config['model']}_{i}"] for i in range(int(data[f"{config['model']}_arrays"]))
+        ]
         clients = len(data["labels"])
-        cohorts = np.stack([
-            np.random.default_rng([config["seed"], number]).permutation(clients)[: config["cohort"]]
-            for number in range(config["rounds"])
-        ])
+        cohorts = np.stack(
+            [
+                np.random.default_rng([config["seed"], number]).permutation(clients)[
+                    : config["cohort"]
+                ]
+                for number in range(config["rounds"])
+            ]
+        )
         return Work(
-            config["model"], config["batch_size"], config["learning_rate"],
-            data["images"].astype(np.float32) / 255, data["labels"],
-            data["test_images"].astype(np.float32) / 255, data["test_labels"],
-            weights, cohorts,
+            config["model"],
+            config["batch_size"],
+            config["learning_rate"],
+            data["images"].astype(np.float32) / 255,
+            data["labels"],
+            data["test_images"].astype(np.float32) / 255,
+            data["test_labels"],
+            weights,
+            cohorts,
         )
 
 
 def measure(
-    work: Work, one_round: Callable[[np.ndarray], None], after_round: Callable[[], None] = lambda: None
+    work: Work,
+    one_round: Callable[[np.ndarray], None],
+    after_round: Callable[[], None] = lambda: None,
 ) -> list[float]:
     """Calls `one_round` with each cohort; returns the seconds that each call took.
 
@@ -88,11 +101,18 @@ def report(work: Work, seconds: list[float], logits: Any, packages: list[str], *
     """
     logits = np.asarray(logits)
     if logits.shape != (len(work.test_labels), 10) or not np.isfinite(logits).all():
-        raise ValueError(f"logits must be finite and [{len(work.test_labels)}, 10]; they are {logits.shape}.")
-    print(json.dumps({
-        "seconds": seconds,
-        "accuracy": float(np.mean(logits.argmax(1) == work.test_labels)),
-        "python": platform.python_version(),
-        "versions": {package: importlib.metadata.version(package) for package in packages},
-        **more,
-    }), flush=True)
+        raise ValueError(
+            f"logits must be finite and [{len(work.test_labels)}, 10]; they are {logits.shape}."
+        )
+    print(
+        json.dumps(
+            {
+                "seconds": seconds,
+                "accuracy": float(np.mean(logits.argmax(1) == work.test_labels)),
+                "python": platform.python_version(),
+                "versions": {package: importlib.metadata.version(package) for package in packages},
+                **more,
+            }
+        ),
+        flush=True,
+    )

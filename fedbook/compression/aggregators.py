@@ -1,57 +1,132 @@
-"""A codec inside TFF: the clients' updates go through it, and the bytes are counted."""
+"""What the server makes of the clients' coded updates, in NumPy and in TFF.
+
+In TFF the messages themselves are not made. Each client replaces its value by what the
+server would decode, and the lengths of the messages are known in advance. The measurements
+of a round are int64 scalars: `uplink_bytes_per_client`, the length of one message before
+entropy coding (``codec.message_bytes``), and `uplink_bytes`, that of all messages together.
+"""
 
 import collections
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from fedbook.algorithms.tff import messages as tff_messages
+from fedbook.checks import check_type
+from fedbook.compression.base import Codec, MessageFormat
+from fedbook.compression.entropy import Deflated
+from fedbook.compression.sign import MajorityVote
 
-class CodecSumFactory(tff.aggregators.UnweightedAggregationFactory):
-    """Sums what is left of the clients' values after a codec.
 
-    Every client does ``codec.reconstruct`` on its value, and the sum of these
-    reaches the server: what a server would get by decoding the messages. The
-    messages themselves are not made, their lengths are known without.
+def aggregate(
+    codec: MessageFormat | Deflated,
+    messages: Sequence[bytes],
+    weights: Sequence[float] | None = None,
+) -> list[np.ndarray]:
+    """Returns the weighted mean of the decoded messages, or the majority vote.
 
-    The state is the seed and the number of the round, int32 [2]. A client's own
-    randomness follows from these and from its value, so that the same rounds give
-    the same numbers; only clients with equal values draw alike.
-
-    The measurements are int64 scalars: `uplink_bytes_per_client`, the length of a
-    message before entropy coding (``codec.message_bytes``), and `uplink_bytes`,
-    that of all messages of the round.
+    With a :class:`MajorityVote`, every client has one vote, whatever its weight. A client
+    of weight 0 has none. Each element of the result is `step` times the sign of the sum of
+    the votes, and 0 for a tie.
 
     Args:
-      codec: a :class:`fedbook.compression.Codec`.
-      seed: from 0 to 2**31 - 1.
+      codec: what the clients encoded their updates with.
+      messages: one for each client, of updates with the same shapes.
+      weights: one for each message, at least 0 and not all 0. By default all are equal.
+
+    Returns:
+      float32 arrays with the shapes of the updates.
 
     Raises:
-      ValueError: if `seed` is out of its range; in `create`, if the values do not
-        hold float32 of known shapes, or the codec cannot code such shapes.
+      ValueError: if there is no message, `weights` does not fit, or a message cannot be
+        decoded.
     """
+    weights = _check_weights(messages, weights)
+    decoded = (codec.decode(message) for message in messages)
+    inner = codec.codec if isinstance(codec, Deflated) else codec
+    if isinstance(inner, MajorityVote):
+        votes = _weighted_sum(([np.sign(d) for d in update] for update in decoded), weights > 0)
+        return [np.float32(inner.step) * np.sign(v).astype(np.float32) for v in votes]
+    return [m.astype(np.float32) for m in _weighted_sum(decoded, weights / weights.sum())]
 
-    def __init__(self, codec: Any, seed: int = 0):
-        self._codec, self._seed = codec, check_seed(seed)
+
+def mean_aggregator(codec: Codec, seed: int = 0) -> tff.aggregators.WeightedAggregationFactory:
+    """Returns the weighted mean of coded updates, for ``model_aggregator=``.
+
+    If all weights of a cohort are 0, the mean is 0. The measurements of
+    :func:`sum_aggregator` are under `mean_value`. They do not count the clients' weights.
+
+    Args:
+      codec: any codec except a :class:`MajorityVote`, whose messages have no mean. In place
+        of a :class:`Deflated` give its `codec`, which decodes to the same updates:
+        TensorFlow has no operation that compresses.
+      seed: from 0 to 2**31 - 1. The same seed gives the same rounds.
+
+    Raises:
+      TypeError: if `codec` is not such a codec.
+      ValueError: if `seed` is out of range.
+    """
+    return tff.aggregators.MeanFactory(sum_aggregator(codec, seed), no_nan_division=True)
+
+
+def sum_aggregator(codec: Codec, seed: int = 0) -> tff.aggregators.UnweightedAggregationFactory:
+    """Returns the sum of coded updates, for use inside other aggregation factories.
+
+    The state is the seed and the number of the round, int32 [2]. A client's randomness
+    follows from the state and from the client's own value. So two clients make the same
+    random choices only if their values are equal.
+
+    Its ``create`` raises ValueError unless the values are float32 with known shapes that
+    the codec can encode.
+
+    Args:
+      codec: as for :func:`mean_aggregator`.
+      seed: as for :func:`mean_aggregator`.
+
+    Raises:
+      TypeError: as :func:`mean_aggregator` does.
+      ValueError: as :func:`mean_aggregator` does.
+    """
+    return _CodedSum(tff_messages.check_coder(codec), tff_messages.first_state(seed))
+
+
+def vote_aggregator(codec: MajorityVote) -> tff.aggregators.WeightedAggregationFactory:
+    """Returns the majority vote of :func:`aggregate`, for ``model_aggregator=``.
+
+    The measurements are those of :func:`mean_aggregator`. Where a client's value is NaN or
+    infinite, so that it has no sign, the result is NaN.
+
+    Args:
+      codec: the vote; its `step` is how far an element moves.
+
+    Raises:
+      TypeError: if `codec` is not a :class:`MajorityVote`.
+    """
+    return _Vote(check_type("codec", codec, MajorityVote, "MajorityVote(step=0.005)"))
+
+
+class _CodedSum(tff.aggregators.UnweightedAggregationFactory):
+    def __init__(self, codec: tff_messages.TensorCoder, first_state: np.ndarray):
+        self._codec, self._first_state = codec, first_state
 
     def create(self, value_type):
-        shapes = float_shapes(value_type)
-        initial_state = np.array([self._seed, 0], np.int32)
+        shapes = tff_messages.float_shapes(value_type)
 
         @tff.tensorflow.computation
-        def first_state():
-            return tf.constant(initial_state)
+        def start():
+            return tf.constant(self._first_state)
 
-        @tff.tensorflow.computation(first_state.type_signature.result, value_type)
+        @tff.tensorflow.computation(start.type_signature.result, value_type)
         def reconstruct(state, value):
             flat = tf.nest.flatten(value)
-            decoded = self._codec.reconstruct(flat, client_seed(state, flat))
+            decoded = self._codec.reconstruct(flat, tff_messages.client_seed(state, flat))
             return tf.nest.pack_sequence_as(value, decoded)
 
         @tff.federated_computation
         def initialize():
-            return tff.federated_eval(first_state, tff.SERVER)
+            return tff.federated_eval(start, tff.SERVER)
 
         @tff.federated_computation(
             initialize.type_signature.result, tff.FederatedType(value_type, tff.CLIENTS)
@@ -59,34 +134,28 @@ class CodecSumFactory(tff.aggregators.UnweightedAggregationFactory):
         def next_round(state, values):
             decoded = tff.federated_map(reconstruct, (tff.federated_broadcast(state), values))
             return tff.templates.MeasuredProcessOutput(
-                tff.federated_map(next_state, state),
+                tff.federated_map(tff_messages.next_state, state),
                 tff.federated_sum(decoded),
-                count_bytes(self._codec.message_bytes(shapes)),
+                tff_messages.count_bytes(self._codec.message_bytes(shapes)),
             )
 
         return tff.templates.AggregationProcess(initialize, next_round)
 
 
-class VoteFactory(tff.aggregators.WeightedAggregationFactory):
-    """The majority vote of the clients' signs; clients of weight 0 have no vote.
-
-    The measurements are those of :class:`CodecSumFactory`.
-
-    Args:
-      codec: a :class:`fedbook.compression.MajorityVote`.
-    """
-
-    def __init__(self, codec: Any):
+class _Vote(tff.aggregators.WeightedAggregationFactory):
+    def __init__(self, codec: MajorityVote):
         self._codec = codec
 
     def create(self, value_type, weight_type):
-        shapes = float_shapes(value_type)
+        message_bytes = self._codec.message_bytes(tff_messages.float_shapes(value_type))
 
         @tff.tensorflow.computation(value_type, weight_type)
         def vote(value, weight):
-            has_vote = tf.cast(weight > 0, tf.float32)
-            decoded = self._codec.reconstruct(tf.nest.flatten(value), tf.zeros([2], tf.int32))
-            return tf.nest.pack_sequence_as(value, [has_vote * tf.sign(d) for d in decoded])
+            def signs(tensor):
+                one = tf.where(tf.math.is_finite(tensor), np.float32(1), np.float32(np.nan))
+                return tf.cast(weight > 0, tf.float32) * tf.where(tensor >= 0, one, -one)
+
+            return tf.nest.map_structure(signs, value)
 
         @tff.tensorflow.computation(value_type)
         def move(votes):
@@ -103,63 +172,31 @@ class VoteFactory(tff.aggregators.WeightedAggregationFactory):
         )
         def next_round(state, values, weights):
             votes = tff.federated_sum(tff.federated_map(vote, (values, weights)))
-            measurements = tff.federated_zip(
-                collections.OrderedDict(mean_value=count_bytes(self._codec.message_bytes(shapes)))
-            )
+            counted = collections.OrderedDict(mean_value=tff_messages.count_bytes(message_bytes))
             return tff.templates.MeasuredProcessOutput(
-                state, tff.federated_map(move, votes), measurements
+                state, tff.federated_map(move, votes), tff.federated_zip(counted)
             )
 
         return tff.templates.AggregationProcess(initialize, next_round)
 
 
-def count_bytes(per_client: int) -> Any:
-    """Returns the measurements of one round, at the server; call it in a federated computation."""
-    messages = tff.federated_value(np.int64(per_client), tff.CLIENTS)
-    return tff.federated_zip(
-        collections.OrderedDict(
-            uplink_bytes_per_client=tff.federated_value(np.int64(per_client), tff.SERVER),
-            uplink_bytes=tff.federated_sum(messages),
+def _check_weights(messages: Sequence[bytes], weights: Sequence[float] | None) -> np.ndarray:
+    """Returns the weights as float64 [n], ones by default; raises ValueError if they do not fit."""
+    if not len(messages):
+        raise ValueError("messages is empty; it must hold at least one.")
+    checked = np.ones(len(messages)) if weights is None else np.asarray(weights, np.float64)
+    good = checked.shape == (len(messages),) and np.isfinite(checked).all()
+    if not (good and (checked >= 0).all() and checked.sum() > 0):
+        raise ValueError(
+            f"weights is {checked}; it must hold {len(messages)} finite numbers from 0, not all 0."
         )
-    )
+    return checked
 
 
-def client_seed(state: tf.Tensor, value: list[tf.Tensor]) -> tf.Tensor:
-    """Returns a seed, int32 [2], from the round's state and the bits of the client's tensors."""
-    bits = [tf.reduce_sum(tf.bitcast(tensor, tf.int32)) for tensor in value]
-    return tf.random.experimental.stateless_fold_in(state, tf.add_n(bits))
-
-
-def float_shapes(value_type: Any) -> list[tuple[int, ...]]:
-    """Returns the shapes of a type's tensors, in order.
-
-    Raises:
-      ValueError: if one of them is not float32, or its shape is not known.
-    """
-    flat = [value_type] if isinstance(value_type, tff.TensorType) else _flatten(value_type)
-    for tensor in flat:
-        known = isinstance(tensor, tff.TensorType) and None not in (tensor.shape or ())
-        if not known or tensor.shape is None or tensor.dtype != np.float32:
-            raise ValueError(f"the values hold {tensor}; a codec takes float32 of known shapes.")
-    return [tuple(tensor.shape) for tensor in flat]
-
-
-def check_seed(seed: int) -> int:
-    """Returns `seed`; raises ValueError unless it is an int from 0 to 2**31 - 1."""
-    if not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**31:
-        raise ValueError(f"seed is {seed!r}; it must be an int from 0 to {2**31 - 1}.")
-    return int(seed)
-
-
-@tff.tensorflow.computation(tff.TensorType(np.int32, [2]))
-def next_state(state):
-    """Counts the round."""
-    return state + tf.constant([0, 1])
-
-
-def _flatten(value_type: Any) -> list[Any]:
-    return [
-        leaf
-        for member in value_type
-        for leaf in (_flatten(member) if isinstance(member, tff.StructType) else [member])
-    ]
+def _weighted_sum(updates: Iterable[list[np.ndarray]], weights: np.ndarray) -> list[np.ndarray]:
+    """Returns the sum of weight times update, in float64; holds one update at a time."""
+    total: list = []
+    for update, weight in zip(updates, weights):
+        part = [weight * array.astype(np.float64) for array in update]
+        total = [t + p for t, p in zip(total, part)] if total else part
+    return total

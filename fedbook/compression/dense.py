@@ -1,4 +1,4 @@
-"""No compression: every float as it is, the yardstick of the others."""
+"""No compression: every float is sent as it is, for comparison with the other codecs."""
 
 import dataclasses
 from typing import ClassVar
@@ -13,7 +13,7 @@ class Dense(Codec):
     """Sends every element as a float32, 4 bytes."""
 
     tag: ClassVar[bytes] = b"D"
-    per: ClassVar[str] = "tensor"
+    per = "tensor"
 
     def vector_bytes(self, size):
         return 4 * size

@@ -1,7 +1,7 @@
 """Small whole numbers as bytes: fixed-width packing, and sets of indices.
 
-Every length here follows from the counts alone, not from the numbers, so that a
-message's length is known before there is a message.
+Every length here depends on how many numbers there are and not on their values. So the
+length of a message is known before the message is made.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ def packed_bytes(count: int, width: int) -> int:
 
 
 def pack(numbers: np.ndarray, width: int) -> bytes:
-    """Writes each number with `width` bits, lowest bit first, and no gap between them.
+    """Writes each number with `width` bits, lowest bit first, without gaps between them.
 
     Args:
       numbers: [n] ints, each at least 0 and below ``2**width``.
@@ -38,17 +38,17 @@ def indices_bytes(count: int, size: int) -> int:
 
 
 def pack_indices(indices: np.ndarray, size: int) -> bytes:
-    """Writes a set of indices in the shorter of two ways, or nothing if it is all of them.
+    """Writes a set of indices in the shorter of two ways, or nothing if all are in the set.
 
-    A bitmap takes one bit for each of the `size` places. The code of Elias (1974)
-    and Fano takes, for k indices, about ``2 + log2(size / k)`` bits each: the low
-    bits of each index as they are; of the high bits the gaps from one index to
-    the next, in unary. log2 of the number of such sets, the least that any code
-    needs on average, is about 1.44 bits each in place of the 2.
+    A bitmap takes one bit for each of the `size` possible indices. The code of Elias (1974)
+    and Fano takes about ``2 + log2(size / k)`` bits for each of k indices. It writes the low
+    bits of each index as they are, and for the high bits the gap to the previous index, in
+    unary. The least that any code can need on average is the log2 of the number of such
+    sets, which has about 1.44 in place of the 2.
 
     Args:
-      indices: [k] ints, increasing, from 0 to ``size - 1``; k from 1 to `size`.
-      size: how many places there are.
+      indices: [k] ints from 0 to ``size - 1``, increasing; k is from 1 to `size`.
+      size: the number of possible indices.
     """
     count = len(indices)
     if count == size:

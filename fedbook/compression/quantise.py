@@ -1,4 +1,4 @@
-"""Quantisation: every element travels, with few bits and the right mean."""
+"""Quantisation: every element is sent with few bits, and without bias."""
 
 import dataclasses
 import struct
@@ -7,25 +7,28 @@ from typing import ClassVar
 import numpy as np
 import tensorflow as tf
 
+from fedbook.checks import check_int, check_one_of
 from fedbook.compression import packing
-from fedbook.compression.base import Codec, check_int, check_per
+from fedbook.compression.base import PER, Codec
 
 
 @dataclasses.dataclass(frozen=True)
 class UniformQuantizer(Codec):
     """Rounds to one of 2**bits values, evenly spaced from the smallest element to the largest.
 
-    Up or down by chance, such that the mean is right: stochastic k-level
-    quantisation of Suresh et al. 2017 (arXiv 1611.00429), section 2, and for one
-    bit the probabilistic quantisation of Konečný et al. 2016 (arXiv 1610.05492),
-    section 3. An element takes `bits` bits, a vector 8 bytes more for its ends.
+    Whether an element is rounded up or down is random, with probabilities that make the
+    expected value equal to the element. This is the stochastic k-level quantisation of
+    Suresh et al. 2017 (arXiv 1611.00429), section 2, and for one bit the probabilistic
+    quantisation of Konečný et al. 2016 (arXiv 1610.05492), section 3. An element takes
+    `bits` bits, and a vector 8 bytes more for its minimum and maximum.
 
     Attributes:
       bits: 1 to 16.
-      per: "tensor" gives each tensor ends of its own; "update" has one pair.
+      per: "tensor" gives each tensor its own minimum and maximum; with "update" all
+        tensors share one pair.
 
     Raises:
-      ValueError: if an attribute is out of its range.
+      ValueError: if an attribute is out of range.
     """
 
     tag: ClassVar[bytes] = b"U"
@@ -34,7 +37,7 @@ class UniformQuantizer(Codec):
 
     def __post_init__(self):
         check_int("bits", self.bits, 1, 16)
-        check_per(self.per)
+        check_one_of("per", self.per, PER)
 
     def vector_bytes(self, size):
         return 8 + packing.packed_bytes(size, self.bits)
@@ -66,25 +69,27 @@ class UniformQuantizer(Codec):
 
 @dataclasses.dataclass(frozen=True)
 class QSGD(Codec):
-    """Rounds each element's share of the norm to a multiple of 1 / levels, at random.
+    """Divides each element by the norm and rounds it to a multiple of 1 / levels, at random.
 
-    Alistarh et al. 2017 (arXiv 1610.02132), section 3.1: the l2 norm, and for each
-    element its sign and a level from 0 to s, up or down by chance such that the
-    mean is right. The variance is at most ``min(n / s**2, sqrt(n) / s)`` times the
-    squared norm (Lemma 3.1). The paper then codes the levels with Elias's code of
-    variable length. Here each takes the same ``ceil(log2(2 s + 1))`` bits, and
-    :class:`~fedbook.compression.Deflated` shortens those; with few levels nearly
-    all are 0. A vector takes 4 bytes more, its norm. The paper codes a tensor in
-    buckets of some hundred elements, for sqrt(n) is large for a large tensor;
-    ``Rotated(QSGD(7), block=512)`` does that after a rotation.
+    QSGD of Alistarh et al. 2017 (arXiv 1610.02132), section 3.1, sends the l2 norm, and for
+    each element its sign and a level from 0 to s. Whether a level is rounded up or down is
+    random, with probabilities that make the expected value right. The variance is at most
+    ``min(n / s**2, sqrt(n) / s)`` times the squared norm (Lemma 3.1).
+
+    The paper writes the levels with Elias's code of variable length. Here each level takes
+    the same ``ceil(log2(2 s + 1))`` bits, and :class:`~fedbook.compression.Deflated` makes
+    the message shorter: with few levels, nearly all of them are 0. A vector takes 4 bytes
+    more for its norm. Because sqrt(n) is large for a large tensor, the paper codes a tensor
+    in buckets of some hundred elements; ``Rotated(QSGD(7), block=512)`` does the same after
+    a rotation.
 
     Attributes:
       levels: s, 1 to 32,767; 1, 7 and 127 make full use of 2, 4 and 8 bits.
-      per: "tensor" gives each tensor a norm of its own, "update" one to all.
+      per: "tensor" gives each tensor its own norm; with "update" all tensors share one.
 
     Raises:
-      ValueError: if an attribute is out of its range; in `encode`, if a norm is too
-        large for a float32.
+      ValueError: if an attribute is out of range, or in ``encode`` if a norm is too large
+        for a float32.
     """
 
     tag: ClassVar[bytes] = b"Q"
@@ -93,11 +98,11 @@ class QSGD(Codec):
 
     def __post_init__(self):
         check_int("levels", self.levels, 1, 2**15 - 1)
-        check_per(self.per)
+        check_one_of("per", self.per, PER)
 
     @property
     def bits(self) -> int:
-        """The bits of one element."""
+        """The number of bits of one element."""
         return (2 * self.levels).bit_length()
 
     def vector_bytes(self, size):
@@ -125,11 +130,11 @@ class QSGD(Codec):
 
 
 def round_at_random(position: np.ndarray, last: int, rng: np.random.Generator) -> np.ndarray:
-    """Rounds up with the probability of the fractional part: right in the mean.
+    """Rounds up with the probability of the fractional part, which makes it unbiased.
 
     Args:
       position: [n] float64 from 0 to `last`.
-      last: the highest level; above it comes only what an error of rounding put there.
+      last: the highest level. Only floating-point error can exceed it, and is cut off.
 
     Returns:
       [n] int64 from 0 to `last`.

@@ -1,9 +1,10 @@
-"""A random rotation before another codec: it makes all elements alike in size.
+"""A random rotation before another codec makes all elements similar in size.
 
-Suresh et al. 2017 (arXiv 1611.00429), section 3; Konečný et al. 2016 (arXiv
-1610.05492), section 3. Elements alike in size have a small range for their norm,
-which is what a quantiser loses by. The rotation is H D: D flips signs at random,
-H is the Hadamard matrix divided by the root of its size, so that both keep norms.
+Suresh et al. 2017 (arXiv 1611.00429), section 3; Konečný et al. 2016 (arXiv 1610.05492),
+section 3. The error of a quantiser grows with the range of the elements, and elements of
+similar size have a small range for their norm. The rotation is H D. D flips signs at
+random, and H is the Hadamard matrix divided by the square root of its size. Neither
+changes the norm.
 """
 
 import dataclasses
@@ -13,56 +14,51 @@ from typing import ClassVar
 import numpy as np
 import tensorflow as tf
 
-from fedbook.compression.base import Codec, check_int
+from fedbook.checks import check_int, check_type
+from fedbook.compression.base import Codec
 from fedbook.compression.sparse import draw_seed
 
 
 @dataclasses.dataclass(frozen=True)
 class Rotated(Codec):
-    """Rotates the update, lets another codec code it, and rotates back.
+    """Rotates the update, encodes it with another codec, and rotates back after decoding.
 
-    All tensors are rotated together, end to end. The Hadamard matrix wants a size
-    that is a power of two, so zeros are added, and they are sent too: the 199,210
-    elements of the 2NN become 262,144. With `block` the vector is cut into pieces of
-    that size, each rotated and coded on its own, with a norm or ends of its own, and
-    only the last one is filled up. The signs follow from a seed of 4 bytes that
-    travels with the message.
+    All tensors are rotated together, as one vector. The size of a Hadamard matrix is a
+    power of two, so zeros are appended, and they are sent too: the 199,210 elements of the
+    2NN become 262,144. With `block` the vector is cut into blocks of that size, and zeros
+    are appended to the last one only. Each block is rotated and coded separately, with its
+    own norm, or its own minimum and maximum. The random signs follow from a seed of 4
+    bytes, which is part of the message.
 
     Attributes:
-      codec: what codes the rotated vector; its `per` does not matter.
-      block: a power of two from 2, or None for the whole vector in one.
+      codec: what encodes the rotated vector; its `per` has no effect.
+      block: a power of two, at least 2; or None for the whole vector as one block.
 
     Raises:
       ValueError: if `block` is not a power of two.
-      TypeError: if `codec` is not a codec that takes vectors.
+      TypeError: if `codec` is not a :class:`Codec`.
     """
 
     tag: ClassVar[bytes] = b"H"
-    per: ClassVar[str] = "update"
+    per = "update"
     codec: Codec
     block: int | None = None
 
     def __post_init__(self):
-        if not isinstance(self.codec, Codec):
-            raise TypeError(f"codec is {self.codec!r}; it must be a Codec, such as QSGD(7).")
+        check_type("codec", self.codec, Codec, "QSGD(7)")
         if self.block is not None:
             check_int("block", self.block, 2, 2**30)
             if self.block & (self.block - 1):
                 raise ValueError(f"block is {self.block}; it must be a power of two.")
-
-    def padded(self, size: int) -> int:
-        """Returns how many elements are coded, of `size` in the update."""
-        rows, side = self._rows(size)
-        return rows * side
 
     def vector_bytes(self, size):
         rows, side = self._rows(size)
         return 4 + rows * self.codec.vector_bytes(side)
 
     def encode_vector(self, vector, rng):
-        seed = draw_seed(rng)
-        padded = np.pad(vector, (0, self.padded(len(vector)) - len(vector)))
-        rotated = hadamard((_signs(seed, len(padded)) * padded).reshape(self._rows(len(vector))))
+        seed, (rows, side) = draw_seed(rng), self._rows(len(vector))
+        padded = np.pad(vector, (0, rows * side - len(vector)))
+        rotated = hadamard((_signs(seed, len(padded)) * padded).reshape(rows, side))
         blocks = [self.codec.encode_vector(row, rng) for row in rotated]
         return struct.pack("<I", seed) + b"".join(blocks)
 
@@ -89,22 +85,22 @@ class Rotated(Codec):
         return tf.reshape(signs * hadamard(decoded), [-1])[:size]
 
     def _rows(self, size: int) -> tuple[int, int]:
-        """Returns how many blocks there are, and their size."""
+        """Returns the number of blocks, and their size."""
         side = self.block or 1 << (size - 1).bit_length()
         return -(-size // side), side
 
 
 def hadamard(rows):
-    """Multiplies each row by the Hadamard matrix over the root of its size.
+    """Multiplies each row by the Hadamard matrix divided by the square root of its size.
 
-    The matrix is Sylvester's, as in ``scipy.linalg.hadamard``; this product of it
-    is its own inverse. Takes n log n steps for a row of n.
+    The matrix is Sylvester's, as in ``scipy.linalg.hadamard``. Divided in this way it is
+    its own inverse. The product takes n log n steps for a row of n.
 
     Args:
-      rows: [m, n] float32, n a power of two; a NumPy array or a tensor.
+      rows: [m, n] float32, a NumPy array or a tensor; n is a power of two.
 
     Returns:
-      The like of `rows`.
+      The products, of the same type and shape as `rows`.
     """
     library = tf if tf.is_tensor(rows) else np
     shape, side = rows.shape, rows.shape[-1]

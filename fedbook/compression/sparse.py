@@ -1,8 +1,8 @@
-"""Sparsification: a few elements travel as they are, the others not at all.
+"""Sparsification: a few elements are sent as they are, and the others not at all.
 
-Top-k: Aji and Heafield 2017 (arXiv 1704.05021); random-k: Konečný et al. 2016
-(arXiv 1610.05492), section 3, subsampling. Both under one analysis, with memory:
-Stich et al. 2018 (arXiv 1809.07599).
+Top-k is due to Aji and Heafield 2017 (arXiv 1704.05021), random-k (subsampling) to Konečný
+et al. 2016 (arXiv 1610.05492), section 3. Stich et al. 2018 (arXiv 1809.07599) analyse both
+together, with error feedback.
 """
 
 import dataclasses
@@ -12,40 +12,42 @@ from typing import ClassVar
 import numpy as np
 import tensorflow as tf
 
+from fedbook.checks import check_int, check_number, check_one_of
 from fedbook.compression import packing
-from fedbook.compression.base import Codec, Shapes, check_int, check_per
+from fedbook.compression.base import PER, Codec, Shapes
 
 
 @dataclasses.dataclass(frozen=True)
 class _Sparse(Codec):
-    """What top-k and random-k have in common: how many elements they keep."""
+    """What top-k and random-k have in common: the number of elements that they keep."""
 
     fraction: float | None = None
     count: int | None = None
     per: str = "update"
 
     def __post_init__(self):
-        check_per(self.per)
+        check_one_of("per", self.per, PER)
         if (self.fraction is None) == (self.count is None):
             raise ValueError(
                 f"fraction is {self.fraction} and count is {self.count}; give one of them."
             )
-        if self.fraction is not None and not 0 < self.fraction <= 1:
-            raise ValueError(f"fraction is {self.fraction}; it must be above 0 and at most 1.")
+        if self.fraction is not None:
+            check_number("fraction", self.fraction, above=0, high=1)
         if self.count is not None:
             check_int("count", self.count, 1, 2**31 - 1)
 
     def kept(self, shapes: Shapes) -> list[int]:
-        """Returns how many elements travel: one number a tensor, or one in all (`per`).
+        """Returns the number of elements that are sent, for each tensor or in all (`per`).
 
         Raises:
-          ValueError: if `count` is more than there are.
+          ValueError: if `count` is greater than the number of elements.
         """
         return [self._kept(size) for size in self.vector_sizes(shapes)]
 
     def _kept(self, size: int) -> int:
-        if self.count is None:
+        if self.fraction is not None:
             return max(1, round(self.fraction * size))
+        assert self.count is not None  # one of the two is given
         if self.count > size:
             what = "the update has" if self.per == "update" else "a tensor has"
             raise ValueError(
@@ -57,24 +59,24 @@ class _Sparse(Codec):
 
 @dataclasses.dataclass(frozen=True)
 class TopK(_Sparse):
-    """Keeps the elements that are largest in absolute value, exactly; the rest become 0.
+    """Keeps the elements with the largest absolute values, exactly; the others become 0.
 
-    Biased: the small elements are never sent, unless error feedback saves them up.
-    Among equals the first are kept. An element takes 4 bytes and its place about
-    ``2 + log2(n / k)`` bits (:func:`fedbook.compression.packing.pack_indices`).
+    Top-k is biased: without error feedback the small elements are never sent. Of elements
+    with equal absolute values, the first are kept. A value takes 4 bytes, and its index
+    about ``2 + log2(n / k)`` bits (:func:`fedbook.compression.packing.pack_indices`).
 
     Attributes:
-      fraction: of the elements that are kept, above 0 to 1; the number is rounded,
-        and at least 1: with ``per="tensor"`` a bias of 10 elements sends one, a
-        tenth of it, at any smaller fraction too. ``kept(shapes)`` tells.
-      count: how many are kept, in place of `fraction`; from each tensor with
-        ``per="tensor"``, so at most as many as the smallest one has.
-      per: "update" ranks all elements together, so that a tensor with a small
-        update may send nothing; "tensor" ranks each tensor's.
+      fraction: the fraction of elements to keep, above 0 and at most 1. The number of
+        elements is rounded and at least 1. With ``per="tensor"`` a bias of 10 elements
+        therefore sends at least one of them, however small the fraction is; see ``kept``.
+      count: the number of elements to keep, in place of `fraction`. With ``per="tensor"``
+        it counts for each tensor, so it is at most the size of the smallest one.
+      per: "update" ranks all elements together, so that a tensor with a small update may
+        send nothing; "tensor" ranks the elements of each tensor separately.
 
     Raises:
-      ValueError: if both or neither of `fraction` and `count` are given, or one is
-        out of its range.
+      ValueError: if both or neither of `fraction` and `count` are given, or an attribute is
+        out of range.
     """
 
     tag: ClassVar[bytes] = b"T"
@@ -103,18 +105,18 @@ class TopK(_Sparse):
 
 @dataclasses.dataclass(frozen=True)
 class RandomK(_Sparse):
-    """Keeps elements drawn at random without replacement, times n / k; the rest become 0.
+    """Keeps k of n elements, drawn at random, and multiplies them by n / k; the others become 0.
 
-    Unbiased thanks to the factor; the variance is (n / k - 1) times the squared
-    norm. Which elements they are follows from a seed, the only thing sent beside
-    them: 4 bytes a vector.
+    The factor makes it unbiased. The variance is (n / k - 1) times the squared norm. Which
+    elements are kept follows from a seed, so their indices are not sent. A vector takes 4
+    bytes for the seed and 4 bytes for each element that is kept.
 
     Attributes:
       fraction: as for :class:`TopK`.
       count: as for :class:`TopK`.
       per: as for :class:`TopK`.
-      rescale: whether to multiply by n / k. With error feedback set it to False:
-        the factor makes what the memory has to hold grow without end.
+      rescale: whether to multiply by n / k. Set it to False with error feedback, whose
+        memory would grow without limit otherwise.
 
     Raises:
       ValueError: as :class:`TopK` does.
@@ -150,7 +152,7 @@ class RandomK(_Sparse):
 
 
 def largest(vector: np.ndarray, count: int) -> np.ndarray:
-    """Returns the places of the `count` largest absolute values, increasing; of equals the first."""
+    """Returns the sorted indices of the `count` largest absolute values; of equals the first."""
     absolute = np.abs(vector)
     threshold = np.partition(absolute, -count)[-count]
     chosen = absolute > threshold
@@ -160,7 +162,7 @@ def largest(vector: np.ndarray, count: int) -> np.ndarray:
 
 
 def draw_seed(rng: np.random.Generator) -> int:
-    """Returns 32 random bits, for a block that carries its own seed."""
+    """Returns 32 random bits, the seed that a block contains."""
     return int(rng.integers(2**32))
 
 

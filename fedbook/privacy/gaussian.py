@@ -1,4 +1,4 @@
-"""The sampled Gaussian mechanism, round after round: epsilon for noise, and noise for epsilon."""
+"""The sampled Gaussian mechanism over many rounds: epsilon for noise, noise for epsilon."""
 
 import dataclasses
 import functools
@@ -10,19 +10,13 @@ from dp_accounting import NeighboringRelation
 from dp_accounting.pld import PLDAccountant
 from dp_accounting.rdp import RdpAccountant
 
-from fedbook.privacy.base import (
-    RDP_ORDERS,
-    UNITS,
-    PrivacyGuarantee,
-    check_int,
-    check_number,
-    check_one_of,
-)
+from fedbook.checks import check_int, check_number, check_one_of
+from fedbook.privacy.base import RDP_ORDERS, UNITS, PrivacyGuarantee
 
 ACCOUNTANTS = ("pld", "rdp")
 SAMPLING = ("poisson", "fixed", "none")
-# The grid of privacy losses. Rounded upwards, so a coarse one is safe: ten times as fast as
-# dp-accounting's own 1e-4, and epsilon rises by less than 0.001.
+# The grid of privacy losses. They are rounded upwards, so a coarse grid is safe. This one is
+# ten times as fast as dp-accounting's own 1e-4, and epsilon rises by less than 0.001.
 _GRID = 1e-3
 
 
@@ -37,31 +31,30 @@ def epsilon_for_noise(
     sampling: str = "poisson",
     unit: str = "client",
 ) -> PrivacyGuarantee:
-    """Returns what the released models of a whole run may give away of one unit.
+    """Returns the guarantee that a run with this noise gives to one unit.
 
     Args:
-      noise_multiplier: z, 0 or more. Noise added to the *sum* of clipped updates has
+      noise_multiplier: z, at least 0. The noise on the *sum* of the clipped updates has
         standard deviation z times the clipping norm.
-      cohort: units in a round (on average, if `sampling` is "poisson").
-      population: units that could have been in it; at least `cohort`.
-      rounds: noisy sums that are released, at least 1.
-      delta: above 0 and below 1; choose it well below 1 / population.
+      cohort: the number of units in a round, on average if `sampling` is "poisson".
+      population: the number of units from which each cohort is drawn, at least `cohort`.
+      rounds: the number of noisy sums that are released, at least 1.
+      delta: above 0 and below 1. Choose it well below 1 / population.
       accountant: "pld" or "rdp".
-      sampling: "poisson": each unit takes part in a round with probability cohort /
-        population, independently; neighbours differ by one unit more or less.
-        "fixed": exactly `cohort` of them, uniformly and without replacement;
-        neighbours differ by one unit replaced, which moves a sum of clipped updates by
-        up to twice the clipping norm. dp-accounting has this for "rdp" only (Wang,
-        Balle and Kasiviswanathan 2019, arXiv 1808.00087).
-        "none": nothing is assumed, a unit may be in all rounds; `cohort` and
-        `population` then change nothing.
-      unit: "client" or "example": what was clipped.
+      sampling: "poisson": each unit takes part in a round independently, with probability
+        cohort / population. Neighbouring data sets differ by one added or removed unit.
+        "fixed": each cohort is drawn uniformly without replacement. Neighbours differ by one
+        replaced unit, which changes a sum of clipped updates by up to twice the clipping
+        norm. Only the accountant "rdp" supports it (Wang, Balle and Kasiviswanathan 2019,
+        arXiv 1808.00087).
+        "none": a unit may be in all rounds, so `cohort` and `population` have no effect.
+      unit: "client" or "example", the unit whose update was clipped.
 
     Raises:
-      ValueError: if an argument is out of range or unknown, or `sampling` is "fixed"
-        and `accountant` not "rdp".
+      ValueError: if an argument is out of range or unknown, or `sampling` is "fixed" and
+        `accountant` is not "rdp".
     """
-    check_number("noise_multiplier", noise_multiplier, least=0)
+    check_number("noise_multiplier", noise_multiplier, low=0)
     setting = _Setting(cohort, population, rounds, delta, accountant, sampling, unit)
     return setting.guarantee(noise_multiplier, setting.epsilon(noise_multiplier))
 
@@ -83,23 +76,16 @@ def noise_for_epsilon(
     ``noise_for_epsilon(...).epsilon <= epsilon`` always holds.
 
     Args:
-      epsilon: the target, above 0.
-      cohort: this and all that follow: see :func:`epsilon_for_noise`.
-      population: see there.
-      rounds: see there.
-      delta: see there.
-      accountant: see there.
-      sampling: see there.
-      unit: see there.
+      epsilon: the target, a finite number above 0. For the other arguments see
+        :func:`epsilon_for_noise`.
 
     Raises:
-      ValueError: as :func:`epsilon_for_noise` does, or if `epsilon` is not a finite
-        number above 0.
+      ValueError: as :func:`epsilon_for_noise` does, or if `epsilon` is out of range.
     """
     check_number("epsilon", epsilon, above=0)
     setting = _Setting(cohort, population, rounds, delta, accountant, sampling, unit)
     quick = dataclasses.replace(setting, accountant="rdp")
-    # PLD is slow where the noise is small: begin with the noise that RDP asks for, which is enough.
+    # PLD is slow if the noise is small. So begin with the noise that RDP needs, which is enough.
     enough = 1.0 if setting == quick else _least_noise(quick, epsilon, 1.0, 0.1)[0]
     return setting.guarantee(*_least_noise(setting, epsilon, enough, 1e-3))
 
@@ -107,10 +93,10 @@ def noise_for_epsilon(
 def _least_noise(
     setting: "_Setting", epsilon: float, start: float, tolerance: float
 ) -> tuple[float, float]:
-    """Returns the noise multiplier and the epsilon that it gives, at most `epsilon`."""
+    """Returns the least noise multiplier and its epsilon, which is at most `epsilon`."""
     reached = {}
 
-    @functools.cache  # Brent's method asks for the ends again
+    @functools.cache  # Brent's method evaluates the two ends again
     def excess(noise):
         reached[noise] = setting.epsilon(noise)
         return math.log(min(max(reached[noise] / epsilon, 1e-9), 1e9))  # it may be 0, or infinite
@@ -120,7 +106,7 @@ def _least_noise(
         enough *= 2
     while excess(enough / 2) <= 0:
         enough /= 2
-    # It ends with the root between two of the points that it tried.
+    # At the end the root is between two of the points that it tried.
     scipy.optimize.brentq(excess, enough / 2, enough, xtol=1e-12, rtol=tolerance)
     least = min(noise for noise, value in reached.items() if value <= epsilon)
     return least, reached[least]
@@ -128,7 +114,7 @@ def _least_noise(
 
 @dataclasses.dataclass(frozen=True)
 class _Setting:
-    """All of a run but its noise; checked when it is made."""
+    """The arguments that describe a run, without its noise."""
 
     cohort: int
     population: int
@@ -140,10 +126,11 @@ class _Setting:
 
     def __post_init__(self):
         for name in ("cohort", "population", "rounds"):
-            check_int(name, getattr(self, name))
+            check_int(name, getattr(self, name), 1)
         if self.cohort > self.population:
             raise ValueError(
-                f"cohort is {self.cohort} and population {self.population}; a cohort cannot be larger."
+                f"cohort is {self.cohort} and population {self.population}; "
+                "a cohort cannot be larger."
             )
         check_number("delta", self.delta, above=0, below=1)
         check_one_of("accountant", self.accountant, ACCOUNTANTS)
@@ -152,7 +139,7 @@ class _Setting:
         if self.sampling == "fixed" and self.accountant != "rdp":
             raise ValueError(
                 f"accountant is {self.accountant!r}; with sampling 'fixed' it must be 'rdp', "
-                "the only one of dp-accounting that has it."
+                "the only accountant that supports it."
             )
 
     def epsilon(self, noise_multiplier: float) -> float:
@@ -164,8 +151,8 @@ class _Setting:
             event = dp_accounting.PoissonSampledDpEvent(self.cohort / self.population, event)
         elif self.sampling == "fixed":
             relation = NeighboringRelation.REPLACE_ONE
-            # dp-accounting takes 1 for the sensitivity; of a sum of clipped updates it is 2
-            # (github.com/google/differential-privacy, issue 378).
+            # dp-accounting assumes a sensitivity of 1, but that of a sum of clipped updates is
+            # 2 (github.com/google/differential-privacy, issue 378).
             event = dp_accounting.SampledWithoutReplacementDpEvent(
                 self.population, self.cohort, dp_accounting.GaussianDpEvent(noise_multiplier / 2)
             )
@@ -184,6 +171,11 @@ class _Setting:
         }[self.sampling]
         neighbours = "replace one" if self.sampling == "fixed" else "add or remove one"
         return PrivacyGuarantee(
-            epsilon, self.delta, float(noise_multiplier), self.unit,
-            f"{words}, {self.rounds:,} round(s)", neighbours, self.accountant,
+            epsilon,
+            self.delta,
+            float(noise_multiplier),
+            self.unit,
+            f"{words}, {self.rounds:,} round(s)",
+            neighbours,
+            self.accountant,
         )

@@ -1,4 +1,4 @@
-"""Tree aggregation: noise for runs of rounds, so that sampling need not be assumed."""
+"""Tree aggregation: guarantees that do not depend on how clients are sampled."""
 
 import math
 
@@ -6,43 +6,37 @@ import dp_accounting
 from dp_accounting import NeighboringRelation
 from dp_accounting.rdp import RdpAccountant
 
-from fedbook.privacy.base import (
-    RDP_ORDERS,
-    UNITS,
-    PrivacyGuarantee,
-    check_int,
-    check_number,
-    check_one_of,
-)
+from fedbook.checks import check_int, check_number, check_one_of
+from fedbook.privacy.base import RDP_ORDERS, UNITS, PrivacyGuarantee
 
 
 def epsilon_for_tree(
     noise_multiplier: float, rounds: int, delta: float, *, trees: int = 1, unit: str = "client"
 ) -> PrivacyGuarantee:
-    """Returns epsilon of tree aggregation, which assumes nothing of how clients are sampled.
+    """Returns the guarantee of tree aggregation, for any way of sampling the clients.
 
-    DP-FTRL (Kairouz et al. 2021, arXiv 2103.00039, appendix D): the server releases sums
-    over runs of rounds, the nodes of a binary tree, and each round is in no more than
-    log2(rounds) + 1 of them. Every node carries the same noise. A client may be in one
-    round of each tree, whichever it likes.
+    In DP-FTRL (Kairouz et al. 2021, arXiv 2103.00039, appendix D) the server releases sums
+    over runs of rounds, the nodes of a binary tree. Each round is in at most
+    log2(rounds) + 1 nodes, and every node has the same noise. A client may take part in one
+    round of each tree.
 
     Args:
-      noise_multiplier: noise of a node over the clipping norm, 0 or more.
-      rounds: rounds of one tree, at least 1; the tree is restarted after them.
+      noise_multiplier: the noise of a node divided by the clipping norm, at least 0.
+      rounds: the rounds of one tree, at least 1, after which a new tree begins.
       delta: above 0 and below 1.
-      trees: how many trees, one after the other, at least 1.
+      trees: the number of trees, at least 1.
       unit: "client" or "example".
 
     Returns:
-      The guarantee by the "rdp" accountant, the only one of dp-accounting that has trees;
-      neighbours differ by one unit whose updates are replaced by zeros.
+      The guarantee by the accountant "rdp", the only one that supports trees. Neighbouring
+      data sets differ by one unit whose updates are replaced by zeros.
 
     Raises:
       ValueError: if an argument is out of range.
     """
-    check_number("noise_multiplier", noise_multiplier, least=0)
-    check_int("rounds", rounds)
-    check_int("trees", trees)
+    check_number("noise_multiplier", noise_multiplier, low=0)
+    check_int("rounds", rounds, 1)
+    check_int("trees", trees, 1)
     check_number("delta", delta, above=0, below=1)
     check_one_of("unit", unit, UNITS)
     epsilon = math.inf
@@ -51,7 +45,12 @@ def epsilon_for_tree(
         accountant = RdpAccountant(RDP_ORDERS, NeighboringRelation.REPLACE_SPECIAL)
         epsilon = float(accountant.compose(tree, trees).get_epsilon(delta))
     return PrivacyGuarantee(
-        epsilon, delta, noise_multiplier, unit,
-        f"no sampling assumed, in at most one round of each of {trees:,} tree(s) of {rounds:,} rounds",
-        "zero out one", "rdp",
+        epsilon,
+        delta,
+        noise_multiplier,
+        unit,
+        "no sampling assumed, in at most one round of each of "
+        f"{trees:,} tree(s) of {rounds:,} rounds",
+        "zero out one",
+        "rdp",
     )

@@ -15,9 +15,14 @@ def test_simulation(tmp_path):
     temporary.mkdir()
     with (tmp_path / "printed").open("w") as printed:
         subprocess.run(
-            [sys.executable, str(BENCHMARKS / "simulation.py"), "--smoke"], cwd=tmp_path, stdin=subprocess.DEVNULL,
-            stdout=printed, stderr=subprocess.STDOUT, env=os.environ | {"TMPDIR": str(temporary)},
-            timeout=180, check=True,
+            [sys.executable, str(BENCHMARKS / "simulation.py"), "--smoke"],
+            cwd=tmp_path,
+            stdin=subprocess.DEVNULL,
+            stdout=printed,
+            stderr=subprocess.STDOUT,
+            env=os.environ | {"TMPDIR": str(temporary)},
+            timeout=180,
+            check=True,
         )
     text = (tmp_path / "printed").read_text()
     rows = re.findall(r"^(fedbook|tff) +(\d\.\d{3}) .* (0\.\d{4})$", text, re.MULTILINE)
@@ -31,11 +36,16 @@ def test_simulation(tmp_path):
 def test_algorithms(tmp_path):
     results = {path: path.read_bytes() for path in (BENCHMARKS / "results").iterdir()}
     done = subprocess.run(
-        [sys.executable, str(BENCHMARKS / "algorithms.py"), "--smoke"], cwd=tmp_path, text=True,
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=180,
+        [sys.executable, str(BENCHMARKS / "algorithms.py"), "--smoke"],
+        cwd=tmp_path,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=180,
         env=os.environ | {"TQDM_DISABLE": "1"},
     )
     assert done.returncode == 0, done.stderr
     rows = re.findall(r"^(label skew, hard|feature skew) +(\S.*?) +(0\.\d{3})$", done.stdout, re.M)
-    assert [row[1] for row in rows] == 2 * ["FedAvg", "FedAdam", "SCAFFOLD", "Mime Lite"], done.stdout
+    names = [row[1] for row in rows]
+    assert names == 2 * ["FedAvg", "FedAdam", "SCAFFOLD", "Mime Lite"], done.stdout
     assert {path: path.read_bytes() for path in (BENCHMARKS / "results").iterdir()} == results

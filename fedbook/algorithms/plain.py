@@ -1,0 +1,173 @@
+"""Federated averaging in plain TensorFlow, one client at a time: no Keras, no TFF.
+
+The algorithm is FederatedAveraging of McMahan et al. 2017 (arXiv 1602.05629), section 2,
+Algorithm 1, written with model deltas. Each client returns how far its weights moved, and
+the server moves by the weighted mean. With a server learning rate of 1 that is the paper's
+weighted mean of the clients' models. Chapter 1 writes both functions step by step.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from fedbook import models
+from fedbook.checks import check_floats, check_learning_rate, check_shapes
+
+Weights = Sequence[np.ndarray | tf.Tensor]
+Loss = Callable[[Weights, tf.Tensor, tf.Tensor], tf.Tensor]
+#: From a weight and its value at the start of the round to what is added to its gradient.
+LocalTerm = Callable[[Any, Any], Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class ClientUpdate:
+    """What a client sends to the server.
+
+    Attributes:
+      delta: the client's weights after training minus those it received; float32
+        arrays of the weights' shapes.
+      num_examples: how many examples the client trained on, each counted once in
+        every local epoch; the weight of `delta` in the mean.
+    """
+
+    delta: list[np.ndarray]
+    num_examples: int
+
+
+def client_update(
+    weights: Weights,
+    batches: Iterable[tuple[np.ndarray | tf.Tensor, np.ndarray | tf.Tensor]],
+    learning_rate: float,
+    loss: Loss = models.loss,
+    *,
+    local_term: LocalTerm | None = None,
+    correction: Weights | None = None,
+) -> ClientUpdate:
+    """Trains on one client by SGD: ClientUpdate of McMahan et al. 2017, Algorithm 1.
+
+    It takes one step for each batch, on the mean loss of that batch. So the examples of a
+    small last batch weigh more in their step than those of a full one; the size of the
+    client enters only at the server, through `num_examples`.
+
+    With `local_term` and `correction`, which other algorithms use, a step is
+    ``w = w - learning_rate * (gradient + local_term(w, start) + correction)``.
+
+    Args:
+      weights: what the server sent; not changed.
+      batches: (images [b, 28, 28] or [b, 784], labels [b]) in the order of
+        training. For E local epochs it yields each example E times. A batch
+        without examples is passed over.
+      learning_rate: of SGD, above 0.
+      loss: from weights, images and labels to the scalar to descend;
+        :func:`fedbook.models.loss` by default. TensorFlow traces it.
+      local_term: computed anew in every step, such as
+        :class:`~fedbook.algorithms.Proximal`.
+      correction: arrays of the weights' shapes, the same in every step.
+
+    Returns:
+      The model delta and the number of examples; zeros and 0 if there were none.
+      NaN in the data is not caught: the delta is then NaN.
+
+    Raises:
+      ValueError: if `weights` is empty or does not hold floats, `learning_rate`
+        is not a finite number above 0, the shapes in `correction` are not those of
+        `weights`, or a batch has not as many images as labels.
+    """
+    received = check_floats("weights", weights)
+    check_learning_rate("learning_rate", learning_rate)
+    if correction is not None:
+        correction = check_shapes("correction", correction, received)
+    shapes = tuple(w.shape for w in received)
+    start = [tf.constant(w) for w in received]
+    trained, num_examples = start, 0
+    rate = tf.constant(learning_rate, tf.float32)  # a Python number would be traced anew each time
+    for number, (images, labels) in enumerate(batches):
+        if len(images) != len(labels):
+            raise ValueError(
+                f"batches: number {number} has {len(images)} images and {len(labels)} labels; "
+                "they must match."
+            )
+        if len(labels):  # the mean over no example is NaN
+            images, labels = tf.convert_to_tensor(images), tf.convert_to_tensor(labels)
+            step = _local_step(loss, local_term, shapes, tuple(images.shape[1:]))
+            trained = step(trained, start, correction, images, labels, rate)
+            num_examples += len(labels)
+    delta = [after.numpy() - before for after, before in zip(trained, received)]
+    return ClientUpdate(delta, num_examples)
+
+
+def server_aggregate(
+    weights: Weights,
+    updates: Iterable[ClientUpdate],
+    server_learning_rate: float = 1.0,
+    uniform: bool = False,
+) -> list[np.ndarray]:
+    """Returns the weights moved by the mean of the clients' deltas.
+
+    Args:
+      weights: what the clients received; not changed.
+      updates: one for each client of the cohort.
+      server_learning_rate: how far to go along the mean delta; 1, as in McMahan
+        et al. 2017, lands on the mean of the clients' models.
+      uniform: whether each client counts once, an empty one too, instead of by
+        its `num_examples`.
+
+    Returns:
+      New float32 arrays; equal to `weights` if there is no update, or no update
+      has an example. NaN in a delta is not caught: the result is then NaN.
+
+    Raises:
+      ValueError: if `weights` is empty or does not hold floats, the deltas'
+        shapes are not those of `weights`, a `num_examples` is below 0, or
+        `server_learning_rate` is not a finite number above 0.
+    """
+    received, updates = check_floats("weights", weights), list(updates)
+    check_learning_rate("server_learning_rate", server_learning_rate)
+    shapes = [w.shape for w in received]
+    for number, update in enumerate(updates):
+        got = [np.shape(d) for d in update.delta]
+        if got != shapes:
+            raise ValueError(
+                f"updates: number {number} has deltas of shapes {got}; "
+                f"those of weights are {shapes}."
+            )
+        if not update.num_examples >= 0:
+            raise ValueError(
+                f"updates: number {number} has num_examples {update.num_examples}; "
+                "it must be 0 or more."
+            )
+    shares = [1 if uniform else update.num_examples for update in updates]
+    total = sum(shares)
+    new = [w.copy() for w in received]
+    if total == 0:
+        return new
+    for share, update in zip(shares, updates):
+        for w, d in zip(new, update.delta):
+            w += np.float32(server_learning_rate * share / total) * d
+    return new
+
+
+@functools.lru_cache(maxsize=64)
+def _local_step(loss: Loss, local_term: LocalTerm | None, shapes: tuple, image_shape: tuple):
+    """Returns one step of SGD as a graph, its own for each shape of model and image.
+
+    reduce_retracing, which is for batches of other sizes, would else give up the shapes.
+    """
+
+    @tf.function(reduce_retracing=True)
+    def step(weights, start, correction, images, labels, learning_rate):
+        with tf.GradientTape() as tape:
+            tape.watch(weights)
+            value = loss(weights, images, labels)
+        along = tape.gradient(value, weights, unconnected_gradients="zero")
+        if local_term is not None:
+            along = [g + local_term(w, s) for g, w, s in zip(along, weights, start)]
+        if correction is not None:
+            along = [g + c for g, c in zip(along, correction)]
+        return [w - learning_rate * g for w, g in zip(weights, along)]
+
+    return step

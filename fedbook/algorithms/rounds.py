@@ -1,0 +1,195 @@
+"""The loop: rounds of any algorithm, with any backend."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import TypeVar
+
+import numpy as np
+
+from fedbook.algorithms.backends import ALL_AT_ONCE, Backend
+from fedbook.algorithms.base import Algorithm, Arrays, Cohort, LocalTraining, Memory
+from fedbook.checks import check_int
+
+T = TypeVar("T")
+CLASSES = 10
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Federation:
+    """Clients that hold equally many examples each, and so count the same.
+
+    Attributes:
+      images: [N, n, pixels] float32, the n examples of each of N clients.
+      labels: [N, n] ints from 0 to 9.
+
+    Raises:
+      ValueError: if the shapes do not fit together.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def __post_init__(self):
+        if self.images.ndim != 3 or self.labels.shape != self.images.shape[:2]:
+            raise ValueError(
+                f"images has shape {self.images.shape} and labels {self.labels.shape}; "
+                "they must be [N, n, pixels] and [N, n]."
+            )
+
+    def __len__(self) -> int:
+        """Returns the number of clients."""
+        return len(self.labels)
+
+    def draw_cohort(
+        self, seed: int, round_number: int, *, cohort: int, steps: int, batch_size: int
+    ) -> Cohort:
+        """Returns the clients of a round and their batches.
+
+        Both depend on the seed and the numbers only, not on the algorithm: two algorithms
+        with the same seed meet the same clients and can be compared in pairs. A client
+        reads its examples in a new order again and again until it has done its steps.
+        """
+        rng = np.random.default_rng([seed, round_number])
+        chosen = np.sort(rng.choice(len(self), cohort, replace=False))
+        order = _orders(rng, cohort, self.labels.shape[1], steps, batch_size)
+        return Cohort(chosen, self.images[chosen], self.labels[chosen], order)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class State:
+    """All that lasts from one round to the next.
+
+    Attributes:
+      weights: of the model.
+      optimizer: the state of the algorithm's :class:`~fedbook.algorithms.ServerOptimizer`.
+      server: what the server remembers beside them, by name.
+      clients: what the clients remember, by name, arrays [N, ...].
+      round_number: how many rounds there have been.
+      last_round: [N] ints, the last round in which each client took part; 0 for never.
+    """
+
+    weights: Arrays
+    optimizer: tuple[Arrays, ...]
+    server: Memory
+    clients: Memory
+    round_number: int
+    last_round: np.ndarray
+
+
+def initial_state(algorithm: Algorithm, weights: Arrays, num_clients: int) -> State:
+    """Returns the state before round 1.
+
+    Args:
+      algorithm: what will be run.
+      weights: where it starts, float32 arrays.
+      num_clients: how many clients there are in all, at least 1.
+
+    Raises:
+      ValueError: if `num_clients` is below 1.
+    """
+    check_int("num_clients", num_clients, 1)
+    clients = {
+        name: [np.repeat(array[None], num_clients, axis=0) for array in arrays]
+        for name, arrays in algorithm.client_memory(weights).items()
+    }
+    return State(
+        list(weights),
+        algorithm.server.initialize(weights),
+        algorithm.server_memory(weights),
+        clients,
+        0,
+        np.zeros(num_clients, int),
+    )
+
+
+def next_round(
+    algorithm: Algorithm, state: State, cohort: Cohort, backend: Backend = ALL_AT_ONCE
+) -> State:
+    """Runs one round and returns the new state; `state` stays as it is.
+
+    Args:
+      algorithm: what to run.
+      state: what :func:`initial_state` or the last round returned.
+      cohort: who takes part, with which batches.
+      backend: how the clients are trained.
+    """
+    chosen, num_clients = cohort.clients, len(state.last_round)
+    mine = {name: [a[chosen] for a in arrays] for name, arrays in state.clients.items()}
+    correction = algorithm.correction and algorithm.correction(state.server, mine)
+    training = LocalTraining(
+        backend.train(algorithm, state.weights, correction, cohort),
+        cohort.steps * np.float32(algorithm.client_lr),
+        lambda: backend.gradients(state.weights, cohort),
+    )
+    report, mine = algorithm.client_report(state.server, mine, training)
+    server = algorithm.server_report(state.server, report, num_clients)
+    mean_delta = [delta.mean(0) for delta in training.delta]
+    optimizer, weights = algorithm.server.apply(state.optimizer, state.weights, mean_delta)
+    clients = {name: _replaced(state.clients[name], chosen, new) for name, new in mine.items()}
+    number = state.round_number + 1
+    last_round = state.last_round.copy()
+    last_round[chosen] = number
+    return State(weights, optimizer, server, clients, number, last_round)
+
+
+def run(
+    algorithm: Algorithm,
+    federation: Federation,
+    evaluate: Callable[[Arrays], T],
+    *,
+    rounds: int,
+    cohort: int,
+    steps: int,
+    batch_size: int,
+    seed: int,
+    backend: Backend = ALL_AT_ONCE,
+) -> tuple[State, list[T]]:
+    """Trains softmax regression from zeros.
+
+    Args:
+      algorithm: what to run, such as ``fed_avg(0.1)``.
+      federation: the clients' examples.
+      evaluate: from the weights ``[W [pixels, 10], b [10]]`` to what is wanted of them
+        after each round.
+      rounds: how many, at least 1.
+      cohort: clients a round, from 1 to N.
+      steps: local steps a round, at least 1.
+      batch_size: examples a step, at least 1.
+      seed: an int from 0. It fixes the cohorts and the batches.
+      backend: how the clients are trained.
+
+    Returns:
+      The state after the last round, and the evaluations, one a round.
+
+    Raises:
+      ValueError: if a number is out of its range.
+    """
+    check_int("rounds", rounds, 1)
+    check_int("cohort", cohort, 1, len(federation))
+    check_int("steps", steps, 1)
+    check_int("batch_size", batch_size, 1)
+    check_int("seed", seed, 0)
+    pixels = federation.images.shape[2]
+    weights = [np.zeros((pixels, CLASSES), np.float32), np.zeros(CLASSES, np.float32)]
+    state, history = initial_state(algorithm, weights, len(federation)), []
+    for number in range(1, rounds + 1):
+        drawn = federation.draw_cohort(
+            seed, number, cohort=cohort, steps=steps, batch_size=batch_size
+        )
+        state = next_round(algorithm, state, drawn, backend)
+        history.append(evaluate(state.weights))
+    return state, history
+
+
+def _replaced(arrays: Arrays, rows: np.ndarray, new: Arrays) -> Arrays:
+    copies = [array.copy() for array in arrays]
+    for copy, values in zip(copies, new, strict=True):
+        copy[rows] = values
+    return copies
+
+
+def _orders(rng, cohort: int, n: int, steps: int, batch_size: int) -> np.ndarray:
+    epochs = -(-steps * batch_size // n)
+    each = np.arange(n)[None].repeat(cohort, 0)
+    order = np.concatenate([rng.permuted(each, axis=1) for _ in range(epochs)], axis=1)
+    return order[:, : steps * batch_size].reshape(cohort, steps, batch_size)

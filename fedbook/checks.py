@@ -1,0 +1,104 @@
+"""Bad input, refused by name: what an argument is, what it got and what it wants.
+
+Every public function calls these before it starts to work. Each check returns the value
+that it was given, as a plain Python number where it is one.
+"""
+
+import math
+import numbers
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+
+def check_int(name: str, value: Any, low: int, high: int | None = None) -> int:
+    """Returns `value` as an int.
+
+    Raises:
+      ValueError: if it is not a whole number from `low` to `high`, both included; without
+        `high` there is no upper end.
+    """
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not whole or value < low or (high is not None and value > high):
+        wanted = f"at least {low}" if high is None else f"from {low} to {high}"
+        raise ValueError(f"{name} is {value!r}; it must be an int, {wanted}.")
+    return int(value)
+
+
+def check_number(
+    name: str,
+    value: Any,
+    *,
+    low: float | None = None,
+    above: float | None = None,
+    high: float | None = None,
+    below: float | None = None,
+) -> float:
+    """Returns `value` as a float.
+
+    Args:
+      name: of the argument, for the message.
+      value: what was given.
+      low: the least value that is allowed.
+      above: the value must be greater than this.
+      high: the greatest value that is allowed.
+      below: the value must be less than this.
+
+    Raises:
+      ValueError: if it is not a finite number between these bounds.
+    """
+    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if real and math.isfinite(value):
+        fits = (low is None or value >= low) and (above is None or value > above)
+        if fits and (high is None or value <= high) and (below is None or value < below):
+            return float(value)
+    at_most = "and at most" if low is None else "to"
+    bounds = {"from": low, "above": above, at_most: high, "and below": below}
+    wanted = " ".join(f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None)
+    raise ValueError(f"{name} is {value!r}; it must be a finite number {wanted}".rstrip() + ".")
+
+
+def check_learning_rate(name: str, value: Any) -> float:
+    """Returns `value` as a float; raises ValueError unless it is finite and above 0."""
+    return check_number(name, value, above=0)
+
+
+def check_one_of(name: str, value: Any, wanted: Sequence[Any]) -> Any:
+    """Returns `value`; raises ValueError unless it is one of `wanted`."""
+    if value not in wanted:
+        raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(map(str, wanted))}.")
+    return value
+
+
+def check_type(name: str, value: Any, wanted: type, example: str = "") -> Any:
+    """Returns `value`; raises TypeError unless it is a `wanted`, such as `example`."""
+    if not isinstance(value, wanted):
+        such_as = f", such as {example}" if example else ""
+        raise TypeError(
+            f"{name} is a {type(value).__name__}; it must be a {wanted.__name__}{such_as}."
+        )
+    return value
+
+
+def check_floats(name: str, arrays: Sequence[Any]) -> list[np.ndarray]:
+    """Returns the arrays as float32.
+
+    Raises:
+      ValueError: if there is none, or one of them does not hold floats.
+    """
+    checked = [np.asarray(array) for array in arrays]
+    if not checked:
+        raise ValueError(f"{name} is empty; it must hold at least one array.")
+    for number, array in enumerate(checked):
+        if array.dtype.kind != "f":
+            raise ValueError(f"{name}[{number}] has dtype {array.dtype}; it must hold floats.")
+    return [array.astype(np.float32, copy=False) for array in checked]
+
+
+def check_shapes(name: str, arrays: Sequence[Any], weights: Sequence[Any]) -> list[np.ndarray]:
+    """Returns the arrays as float32; raises ValueError unless they are shaped like `weights`."""
+    got, wanted = [np.shape(a) for a in arrays], [np.shape(w) for w in weights]
+    if got != wanted:
+        raise ValueError(f"{name} has shapes {got}; those of weights are {wanted}.")
+    return [np.asarray(a, np.float32) for a in arrays]

@@ -1,0 +1,305 @@
+"""The class :class:`Partition`, and what its schemes have in common."""
+
+import dataclasses
+import types
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow_federated as tff
+
+from fedbook.checks import check_int
+from fedbook.data import clients
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Partition:
+    """The examples that each client holds. Immutable, with read-only arrays.
+
+    Two partitions are equal if all of their attributes are equal.
+
+    Attributes:
+      indices: for each client id the indices of its examples, [n_k] int64, which are
+        sorted here. A client may hold no example.
+      scheme: the name of the scheme.
+      parameters: the arguments of the scheme, and those of the skews added later.
+      seed: the seed of the scheme.
+      features: for each client id a function from images [n, ...] to the images as the
+        client sees them; see :func:`fedbook.data.partition.feature_skew`. Empty if all
+        clients see the same.
+      concepts: for each client id its label for each class, [classes] ints; see
+        :func:`fedbook.data.partition.concept_skew`. Empty if all clients use the same labels.
+
+    Raises:
+      ValueError: if there is no client, `indices` holds anything but ints from 0, an
+        example occurs twice, or `features` or `concepts` are for other clients.
+    """
+
+    indices: Mapping[str, np.ndarray]
+    scheme: str
+    parameters: Mapping[str, Any]
+    seed: int
+    features: Mapping[str, Callable[[np.ndarray], np.ndarray]] = dataclasses.field(
+        default_factory=dict
+    )
+    concepts: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self):
+        if not self.indices:
+            raise ValueError("indices is empty; it needs at least one client.")
+        held = {client: np.asarray(array) for client, array in self.indices.items()}
+        for client, array in held.items():
+            bad = array.size and (array.dtype.kind not in "iu" or array.min() < 0)
+            if array.ndim != 1 or bad:
+                raise ValueError(
+                    f"indices[{client!r}] has shape {array.shape} and dtype {array.dtype}"
+                    + (f", from {array.min()}" if array.size and array.dtype.kind in "iu" else "")
+                    + "; it must be a list of ints from 0."
+                )
+        sizes = np.array([array.size for array in held.values()])
+        examples = np.concatenate([array.astype(np.int64) for array in held.values()])
+        examples = examples[np.lexsort((examples, np.repeat(np.arange(len(sizes)), sizes)))]
+        used, times = np.unique(examples, return_counts=True)
+        if used.size != examples.size:
+            raise ValueError(
+                f"indices holds example {used[times > 1][0]} more than once, and "
+                f"{(times > 1).sum()} such examples in all; each may be held once."
+            )
+        for name in ("features", "concepts"):
+            given = getattr(self, name)
+            if given and set(given) != set(held):
+                raise ValueError(
+                    f"{name} is for {len(given)} clients and indices for {len(held)}; "
+                    "both must have the same client ids."
+                )
+        examples.setflags(write=False)  # and with it the parts, which are views
+        parts = np.split(examples, np.cumsum(sizes)[:-1])
+        for name, value in {
+            "indices": dict(zip(held, parts)),
+            "parameters": dict(self.parameters),
+            "features": dict(self.features),
+            "concepts": dict(self.concepts),
+        }.items():
+            object.__setattr__(self, name, types.MappingProxyType(value))
+
+    def __len__(self) -> int:
+        """Returns the number of clients."""
+        return len(self.indices)
+
+    def __eq__(self, other) -> bool:
+        if not isinstance(other, Partition):
+            return NotImplemented
+        names = ("scheme", "parameters", "seed", "features", "concepts", "client_ids")
+        return all(getattr(self, name) == getattr(other, name) for name in names) and all(
+            np.array_equal(mine, theirs)
+            for mine, theirs in zip(self.indices.values(), other.indices.values())
+        )
+
+    def __repr__(self) -> str:
+        parameters = "".join(f", {name}={value!r}" for name, value in self.parameters.items())
+        return (
+            f"<Partition of {self.num_examples} examples over {len(self)} clients: "
+            f"{self.scheme}{parameters}, seed={self.seed}>"
+        )
+
+    @property
+    def client_ids(self) -> tuple[str, ...]:
+        """The client ids, in the order of `sizes` and of the rows of `label_counts`."""
+        return tuple(self.indices)
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """The number of examples of each client, [clients] int64."""
+        return np.array([held.size for held in self.indices.values()], np.int64)
+
+    @property
+    def num_examples(self) -> int:
+        """The number of examples of all clients."""
+        return int(self.sizes.sum())
+
+    def label_counts(self, labels: np.ndarray, num_classes: int | None = None) -> np.ndarray:
+        """Returns the number of examples by client and class, [clients, classes] int64.
+
+        Args:
+          labels: [N] ints from 0, of all examples.
+          num_classes: the number of columns; by default the largest label plus 1.
+
+        Raises:
+          ValueError: if `labels` has the wrong shape or dtype, is too short, or holds a
+            label that is not below `num_classes`.
+        """
+        labels = check_covers(self, "labels", check_labels(labels))
+        num_classes = check_classes(labels, num_classes)
+        row = np.repeat(np.arange(len(self)), self.sizes)
+        cells = row * num_classes + labels[all_indices(self)]
+        counts = np.bincount(cells, minlength=len(self) * num_classes)
+        return counts.reshape(len(self), num_classes)
+
+    def client_images(self, images: np.ndarray) -> np.ndarray:
+        """Returns every image as the client that holds it sees it, in the order given.
+
+        Args:
+          images: [N, 28, 28] float32, of all examples.
+
+        Returns:
+          `images` itself if there is no feature skew, otherwise a new array.
+
+        Raises:
+          ValueError: if there are too few images, or a transform refuses them.
+        """
+        images = check_covers(self, "images", np.asarray(images))
+        if not self.features:
+            return images
+        seen = images.copy()
+        for client, transform in self.features.items():
+            held = self.indices[client]
+            if held.size:
+                seen[held] = transform(images[held])
+        return seen
+
+    def client_labels(self, labels: np.ndarray) -> np.ndarray:
+        """Returns every label as the client that holds the example gives it, [N] int32.
+
+        Args:
+          labels: [N] ints from 0, of all examples.
+
+        Raises:
+          ValueError: if `labels` has the wrong shape or dtype, is too short, or holds a
+            class that is not in `concepts`.
+        """
+        labels = check_covers(self, "labels", check_labels(labels)).astype(np.int32)
+        if not self.concepts:
+            return labels
+        check_classes(labels, min(len(concept) for concept in self.concepts.values()))
+        seen = labels.copy()
+        for client, concept in self.concepts.items():
+            held = self.indices[client]
+            seen[held] = np.asarray(concept)[labels[held]]
+        return seen
+
+    def to_client_data(
+        self, images: np.ndarray, labels: np.ndarray
+    ) -> tff.simulation.datasets.ClientData:
+        """Returns TFF's ClientData of this partition, with what each client sees.
+
+        Args:
+          images: [N, 28, 28] float32, of all examples.
+          labels: [N] ints from 0.
+
+        Returns:
+          A ClientData whose datasets yield ``OrderedDict(label=int32 [], pixels=float32
+          [28, 28])``, like those of :mod:`fedbook.data`.
+
+        Raises:
+          ValueError: if `images` and `labels` differ in length or are too few, or a client
+            holds no example.
+        """
+        if len(images) != len(labels):
+            raise ValueError(
+                f"images has {len(images)} examples and labels {len(labels)}; they must match."
+            )
+        empty = [client for client, held in self.indices.items() if not held.size]
+        if empty:
+            raise ValueError(
+                f"indices gives nothing to {len(empty)} of {len(self)} clients "
+                f"({', '.join(empty[:3])}{', ...' if len(empty) > 3 else ''}); in a simulation "
+                "every client needs an example. Use a scheme with min_size=1."
+            )
+        return clients.client_data(
+            self.client_images(images), self.client_labels(labels), self.indices
+        )
+
+
+def all_indices(partition: Partition) -> np.ndarray:
+    """Returns the indices of all clients' examples, one client after the other."""
+    return np.concatenate(list(partition.indices.values()))
+
+
+def check_covers(partition: Partition, name: str, array: np.ndarray) -> np.ndarray:
+    """Returns `array`; raises ValueError unless it has an entry for every example."""
+    last = int(all_indices(partition).max(initial=-1))
+    if array.ndim == 0 or len(array) <= last:
+        raise ValueError(
+            f"{name} has shape {array.shape}; the partition holds examples up to number "
+            f"{last} and needs at least {last + 1}."
+        )
+    return array
+
+
+def from_owners(
+    owner: np.ndarray, num_clients: int, scheme: str, parameters: Mapping[str, Any], seed: int
+) -> Partition:
+    """Returns the partition in which client number `owner[i]` holds example i."""
+    width = max(3, len(str(num_clients - 1)))  # so that alphabetical order is numerical order
+    sizes = np.bincount(owner, minlength=num_clients)
+    held = np.split(np.argsort(owner, kind="stable"), np.cumsum(sizes)[:-1])
+    ids = [f"client_{number:0{width}d}" for number in range(num_clients)]
+    return Partition(dict(zip(ids, held)), scheme, parameters, int(seed))
+
+
+def shuffle_by_class(labels: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the examples sorted by class, shuffled within each, and the size of each class."""
+    order = rng.permutation(len(labels))
+    counts = np.unique(labels, return_counts=True)[1]
+    return order[np.argsort(labels[order], kind="stable")], counts
+
+
+def even_sizes(total: int, parts: int) -> np.ndarray:
+    """Returns `parts` ints that sum to `total` and differ by at most one."""
+    return total // parts + (np.arange(parts) < total % parts)
+
+
+def check_labels(labels: np.ndarray) -> np.ndarray:
+    """Returns the labels as an array; raises ValueError unless they are [N] ints from 0."""
+    labels = np.asarray(labels)
+    if labels.ndim != 1 or not labels.size or labels.dtype.kind not in "iu":
+        raise ValueError(
+            f"labels has shape {labels.shape} and dtype {labels.dtype}; it must be [N] ints, "
+            "one class number for each example and at least one."
+        )
+    if labels.min() < 0:
+        raise ValueError(f"labels holds {labels.min()}; classes are numbered from 0.")
+    return labels
+
+
+def check_classes(labels: np.ndarray, num_classes: int | None) -> int:
+    """Returns `num_classes`, or the number that `labels` needs; refuses larger labels."""
+    if num_classes is None:
+        return int(labels.max()) + 1
+    check_int("num_classes", num_classes, 1)
+    if labels.max() >= num_classes:
+        raise ValueError(
+            f"labels holds class {labels.max()} and num_classes is {num_classes}; "
+            f"labels must be from 0 to {num_classes - 1}."
+        )
+    return int(num_classes)
+
+
+def check_request(labels: np.ndarray, num_clients: int, seed: int, min_size: int = 1) -> np.ndarray:
+    """Checks the arguments that every scheme takes, and returns the labels as an array."""
+    labels = check_labels(labels)
+    check_int("num_clients", num_clients, 1, len(labels))
+    check_int("min_size", min_size, 0)
+    check_int("seed", seed, 0)
+    if num_clients * min_size > len(labels):
+        raise ValueError(
+            f"min_size is {min_size}, which for {num_clients} clients takes "
+            f"{num_clients * min_size} examples; there are {len(labels)}, so it must be at most "
+            f"{len(labels) // num_clients}."
+        )
+    return labels
+
+
+def check_sizes(sizes: Sequence[int] | None, total: int, num_clients: int) -> np.ndarray:
+    """Returns `sizes` as an array, or even sizes if there are none."""
+    if sizes is None:
+        return even_sizes(total, num_clients)
+    sizes = np.asarray(sizes)
+    if sizes.shape != (num_clients,) or sizes.dtype.kind not in "iu" or sizes.min() < 0:
+        raise ValueError(
+            f"sizes has shape {sizes.shape} and dtype {sizes.dtype}; it must be one int "
+            f"from 0 for each of the {num_clients} clients."
+        )
+    if sizes.sum() != total:
+        raise ValueError(f"sizes sums to {sizes.sum()}; it must sum to {total}, all examples.")
+    return sizes

@@ -1,0 +1,145 @@
+"""The models of the chapters as functions of their weights.
+
+The functions :func:`logits` and :func:`loss` take a model as a list of arrays
+``[W1, b1, W2, b2, ...]``, W [inputs, outputs] and b [outputs]. It is a multilayer perceptron
+on pixels with a ReLU between its layers; with one layer, it is softmax regression.
+
+The function :func:`classifier` returns a model of TFF's functional interface, for
+:func:`fedbook.algorithms.tff.build_fast_fed_avg`. TensorFlow builds the Keras model again
+for every trace, with tensors in place of the variables. The function
+``tff.learning.models.functional_model_from_keras`` does the same, but it logs a line to
+stderr that no setting silences.
+"""
+
+import collections
+import itertools
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from fedbook.models.specs import BATCH_SPEC
+
+Weights = Sequence[np.ndarray | tf.Tensor]
+
+
+def logits(weights: Weights, images: np.ndarray | tf.Tensor) -> tf.Tensor:
+    """Returns the model's logits, [b, classes] float32.
+
+    Args:
+      weights: ``[W1, b1, W2, b2, ...]``.
+      images: [b, 28, 28] or [b, 784] floats. W1 has one row for each pixel.
+
+    Raises:
+      ValueError: if the shapes of `weights` do not fit together, or `images` does not hold
+        floats or does not fit W1.
+    """
+    weights, images = list(weights), tf.convert_to_tensor(images)
+    _check_layers(weights)
+    if not images.dtype.is_floating:
+        raise ValueError(f"images has dtype {images.dtype.name}; it must hold floats from 0 to 1.")
+    pixels, wanted = math.prod(d or 0 for d in images.shape[1:]), weights[0].shape[0]
+    if images.shape.rank < 2 or (pixels and pixels != wanted):
+        raise ValueError(
+            f"images has shape {tuple(images.shape)}; it must be [b, ...] with {wanted} pixels "
+            "each, as many as W1 has rows."
+        )
+    hidden = tf.reshape(tf.cast(images, tf.float32), [tf.shape(images)[0], wanted])
+    for kernel, bias in zip(weights[:-2:2], weights[1:-2:2]):
+        hidden = tf.nn.relu(hidden @ kernel + bias)
+    return hidden @ weights[-2] + weights[-1]
+
+
+def loss(
+    weights: Weights, images: np.ndarray | tf.Tensor, labels: np.ndarray | tf.Tensor
+) -> tf.Tensor:
+    """Returns the mean cross-entropy of the examples, a float32 scalar in nats.
+
+    Args:
+      weights: see :func:`logits`.
+      images: see :func:`logits`.
+      labels: [b] ints from 0.
+
+    Raises:
+      ValueError: as :func:`logits` does.
+      tf.errors.InvalidArgumentError: if a label is not one of the classes.
+    """
+    each = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits(weights, images))
+    return tf.reduce_mean(each)
+
+
+def classifier(build: Callable[[], tf.keras.Model]) -> tff.learning.models.FunctionalModel:
+    """Returns a classifier as a functional model for datasets of `fedbook.models.BATCH_SPEC`.
+
+    Its loss is the cross-entropy, and its metrics `loss` and `accuracy` are means over all
+    examples. Its weights have the order of ``build().trainable_variables``.
+
+    Args:
+      build: returns the Keras model, from images [b, 28, 28] float32 to logits [b, classes]
+        float32. It must return the same model each time, as
+        ``lambda: models.keras.two_nn(seed=1)`` does.
+
+    Raises:
+      ValueError: if the model has non-trainable weights, like those of batch normalisation.
+    """
+    model = build()
+    if model.non_trainable_variables:
+        names = ", ".join(v.name for v in model.non_trainable_variables)
+        raise ValueError(
+            f"build returns a model with non-trainable weights ({names}); it must have none."
+        )
+
+    @tf.function
+    def predict_on_batch(model_weights, x, training):
+        given = iter(model_weights[0])
+        with tf.variable_creator_scope(lambda _, **kwargs: next(given)):
+            rebuilt = build()
+        return rebuilt(x, training=training)
+
+    def mean_loss(output, label, sample_weight=None):
+        each = tf.nn.sparse_softmax_cross_entropy_with_logits(label, output)
+        return tf.reduce_mean(each if sample_weight is None else sample_weight * each)
+
+    @tf.function
+    def initialize():
+        return collections.OrderedDict(loss=(0.0, 0.0), accuracy=(0.0, 0.0))
+
+    @tf.function
+    def update(state, labels, batch_output, sample_weight=None):
+        examples = tf.cast(batch_output.num_examples, tf.float32)
+        right = tf.equal(tf.argmax(batch_output.predictions, 1, labels.dtype), labels)
+        batch = collections.OrderedDict(
+            loss=(batch_output.loss * examples, examples),
+            accuracy=(tf.reduce_sum(tf.cast(right, tf.float32)), examples),
+        )
+        return tf.nest.map_structure(tf.add, state, batch)
+
+    @tf.function
+    def finalize(state):
+        return collections.OrderedDict((name, total / n) for name, (total, n) in state.items())
+
+    return tff.learning.models.FunctionalModel(
+        initial_weights=(tuple(v.numpy() for v in model.trainable_variables), ()),
+        predict_on_batch_fn=predict_on_batch,
+        loss_fn=mean_loss,
+        metrics_fns=(initialize, update, finalize),
+        input_spec=BATCH_SPEC,
+    )
+
+
+def _check_layers(weights: Weights) -> None:
+    shapes = [tuple(w.shape) for w in weights]
+    kernels, biases = shapes[::2], shapes[1::2]
+    fits = (
+        len(shapes) > 0
+        and len(kernels) == len(biases)
+        and all(len(k) == 2 and b == k[1:] for k, b in zip(kernels, biases))
+        and all(before[1] == after[0] for before, after in itertools.pairwise(kernels))
+    )
+    if not fits:
+        raise ValueError(
+            f"weights has shapes {shapes}; it must be [W1, b1, W2, b2, ...] with "
+            "W [inputs, outputs], b [outputs], and each layer's outputs the next one's inputs."
+        )
