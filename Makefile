@@ -1,5 +1,8 @@
 # make book    build the web book, every chapter executed, into _build/html
-# make test    run the tests and execute every notebook
+# make test    run the lint and the tests, and execute every notebook
+# make lint    check style, types and the direction of imports
+# make format  format every file, and mend what can be mended by itself
+# make links   follow every link of the book (needs the network)
 # make test-benchmarks   the benchmarks' smoke runs
 # make test-colab   run every notebook in the likeness of a Colab runtime
 # make lab     open the notebooks in JupyterLab
@@ -16,7 +19,7 @@ BIN = $(VENV)/bin
 INSTALLED = $(VENV)/installed
 FRESH = _build/fresh-$(or $(FEDBOOK_SCALE),quick)
 
-.PHONY: book test test-package test-benchmarks test-colab lab serve lock repository clean
+.PHONY: book test lint format links test-package test-benchmarks test-colab lab serve lock repository clean
 
 # Chapters and tests run side by side, as many as there are cores (four at most: each has
 # a worker), and keep to a core each.
@@ -38,11 +41,30 @@ PYTEST = $(ONE_CORE) $(BIN)/python -m pytest \
 	--numprocesses logical --maxprocesses 4 --dist loadscope \
 	--ignore tests/colab --ignore tests/benchmarks
 
-test: $(INSTALLED)
-	$(PYTEST) --nbval-lax --nbval-current-env notebooks tests
+# With the examples in the package's docstrings.
+test: lint
+	$(PYTEST) --doctest-modules --nbval-lax --nbval-current-env fedbook notebooks tests
 
 test-package: $(INSTALLED)
-	$(PYTEST) tests
+	$(PYTEST) --doctest-modules fedbook tests
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo --no-cache
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Of the pages as they are: no chapter is executed. Sphinx wants its settings in a file.
+links: $(INSTALLED)
+	mkdir -p _build/links
+	$(BIN)/jupyter-book config sphinx .
+	mv conf.py _build/links/
+	$(BIN)/sphinx-build -q -b linkcheck -c _build/links -D nb_execution_mode=off \
+		-D 'linkcheck_ignore=.*/set-by-make-repository-/.*' . _build/links
 
 test-benchmarks: $(INSTALLED)
 	$(BIN)/python -m pytest tests/benchmarks
@@ -89,5 +111,5 @@ repository:
 	$(PYTHON) tools/set_repository.py "$(URL)"
 
 clean:
-	rm -rf .venv .venv-* _build .pytest_cache .hypothesis
+	rm -rf .venv .venv-* _build .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

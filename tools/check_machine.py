@@ -22,7 +22,10 @@ def problem(system, machine, version, libc):
       libc: as of platform.libc_ver(), ("glibc", "2.36") for example.
     """
     if system == "Windows":
-        return "TensorFlow Federated has no wheels for Windows. Use WSL2 with Ubuntu and run make there."
+        return (
+            "TensorFlow Federated has no wheels for Windows. "
+            "Use WSL2 with Ubuntu and run make there."
+        )
     if system != "Linux" or machine not in ("x86_64", "AMD64"):
         return (
             "TensorFlow Federated has wheels for Linux on x86-64 only; this is %s on %s. "

@@ -25,7 +25,9 @@ def execute(path: pathlib.Path) -> tuple[nbformat.NotebookNode, float]:
     """Returns the notebook with its outputs, and the seconds it took."""
     notebook, start = nbformat.read(path, as_version=4), time.perf_counter()
     client = NotebookClient(
-        notebook, timeout=TIMEOUT, resources={"metadata": {"path": str(path.parent)}},
+        notebook,
+        timeout=TIMEOUT,
+        resources={"metadata": {"path": str(path.parent)}},
         record_timing=False,  # cells with times in them are others, to the cache
     )
     try:
@@ -37,6 +39,7 @@ def execute(path: pathlib.Path) -> tuple[nbformat.NotebookNode, float]:
 
 
 def main(folder: str, *names: str) -> None:
+    """Executes the notebooks that the cache in `folder` does not hold yet, into the cache."""
     cache = get_cache(folder)
     paths = []
     for path in map(pathlib.Path, names):
@@ -52,7 +55,8 @@ def main(folder: str, *names: str) -> None:
                 path = running[done]
                 cache.cache_notebook_bundle(
                     CacheBundleIn(notebook, str(path), data={"execution_seconds": seconds}),
-                    check_validity=False, overwrite=True,
+                    check_validity=False,
+                    overwrite=True,
                 )
                 print(f"executed {path} in {seconds:.0f} s", flush=True)
         finally:  # after a failure: begin no other

@@ -18,12 +18,37 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 # What fedbook needs beside TensorFlow, tf_keras and what comes with those (a test holds
 # this to uv.lock). Colab lacks four of them, a plain environment with TensorFlow most.
 NEEDED = (
-    "attrs", "cachetools", "cloudpickle", "contourpy", "cycler", "decorator", "dm-tree",
-    "dp-accounting", "fonttools", "googleapis-common-protos", "joblib", "kiwisolver",
-    "matplotlib", "mlxtend", "mpmath", "narwhals", "nest-asyncio", "pandas", "portpicker",
-    "psutil", "pyparsing", "python-dateutil", "scikit-learn", "scipy", "tensorflow-federated",
-    "tensorflow-model-optimization", "tensorflow-privacy", "tensorflow-probability",
-    "threadpoolctl", "tqdm", "tzdata",
+    "attrs",
+    "cachetools",
+    "cloudpickle",
+    "contourpy",
+    "cycler",
+    "decorator",
+    "dm-tree",
+    "dp-accounting",
+    "fonttools",
+    "googleapis-common-protos",
+    "joblib",
+    "kiwisolver",
+    "matplotlib",
+    "mlxtend",
+    "mpmath",
+    "narwhals",
+    "nest-asyncio",
+    "pandas",
+    "portpicker",
+    "psutil",
+    "pyparsing",
+    "python-dateutil",
+    "scikit-learn",
+    "scipy",
+    "tensorflow-federated",
+    "tensorflow-model-optimization",
+    "tensorflow-privacy",
+    "tensorflow-probability",
+    "threadpoolctl",
+    "tqdm",
+    "tzdata",
 )
 RESTART = "Choose Runtime > Restart session, then run the notebook from the top."
 
@@ -31,15 +56,20 @@ RESTART = "Choose Runtime > Restart session, then run the notebook from the top.
 def check_runtime() -> None:
     """Raises RuntimeError if TensorFlow or Keras 3 is in use already, or cannot be used."""
     if "tensorflow" in sys.modules and os.environ.get("TF_USE_LEGACY_KERAS") != "1":
-        raise RuntimeError(f"TensorFlow was imported before this cell, with Keras 3; TFF needs Keras 2. {RESTART}")
+        raise RuntimeError(
+            f"TensorFlow was imported before this cell, with Keras 3; TFF needs Keras 2. {RESTART}"
+        )
     if "keras" in sys.modules and "tensorflow_federated" not in sys.modules:
         raise RuntimeError(f"Keras 3 was imported before this cell; TFF needs Keras 2. {RESTART}")
     if not is_installed("tensorflow"):
-        raise RuntimeError("There is no tensorflow here; fedbook needs a runtime with TensorFlow 2.19 or newer.")
+        raise RuntimeError(
+            "There is no tensorflow here; fedbook needs a runtime with TensorFlow 2.19 or newer."
+        )
     if not is_installed("tf-keras"):
         release = ".".join(importlib.metadata.version("tensorflow").split(".")[:2])
         raise RuntimeError(
-            f"There is no tf-keras here; TFF needs the one of TensorFlow's release: pip install --no-deps tf-keras~={release}.0"
+            "There is no tf-keras here; TFF needs the one of TensorFlow's release: "
+            f"pip install --no-deps tf-keras~={release}.0"
         )
 
 
@@ -74,12 +104,12 @@ def install_missing() -> list[str]:
         with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
             file.write("\n".join(pinned(requirements, package) for package in missing) + "\n")
             file.flush()
-            subprocess.run(
-                [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes",
-                 "--ignore-requires-python", "--disable-pip-version-check", "--root-user-action=ignore",
-                 "-r", file.name],
-                check=True,
+            options = (
+                "--quiet --no-deps --require-hashes --ignore-requires-python "
+                "--disable-pip-version-check --root-user-action=ignore"
             )
+            command = [sys.executable, "-m", "pip", "install", *options.split(), "-r", file.name]
+            subprocess.run(command, check=True)
     return missing
 
 
