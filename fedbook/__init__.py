@@ -1,8 +1,7 @@
 """Shared helpers of the fedbook tutorial on federated learning.
 
-Importing this package has one documented effect: it makes TensorFlow Federated
-0.87 run on the Python in use (see :mod:`fedbook.runtime.compat`). Import it before
-TensorFlow::
+Importing this package has one documented effect: it makes TensorFlow Federated 0.87 run on the
+Python in use (see :mod:`fedbook.runtime.compat`). Import it before TensorFlow::
 
     import fedbook
     import tensorflow as tf

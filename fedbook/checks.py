@@ -13,11 +13,9 @@ import numpy as np
 
 
 def check_int(name: str, value: Any, low: int, high: int | None = None) -> int:
-    """Returns `value` as an int.
+    """Returns `value` as an int; raises ValueError unless it is a whole number in the range.
 
-    Raises:
-      ValueError: if it is not a whole number from `low` to `high`, both included; without
-        `high` there is no upper end.
+    The range is from `low` to `high`, both included; without `high` it has no upper end.
     """
     whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
     if not whole or value < low or (high is not None and value > high):
@@ -35,18 +33,9 @@ def check_number(
     high: float | None = None,
     below: float | None = None,
 ) -> float:
-    """Returns `value` as a float.
+    """Returns `value` as a float; raises ValueError unless it is finite and within the bounds.
 
-    Args:
-      name: of the argument, for the message.
-      value: what was given.
-      low: the least value that is allowed.
-      above: the value must be greater than this.
-      high: the greatest value that is allowed.
-      below: the value must be less than this.
-
-    Raises:
-      ValueError: if it is not a finite number between these bounds.
+    `low` and `high` themselves are allowed, `above` and `below` are not.
     """
     real = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if real and math.isfinite(value):
@@ -75,18 +64,13 @@ def check_type(name: str, value: Any, wanted: type, example: str = "") -> Any:
     """Returns `value`; raises TypeError unless it is a `wanted`, such as `example`."""
     if not isinstance(value, wanted):
         such_as = f", such as {example}" if example else ""
-        raise TypeError(
-            f"{name} is a {type(value).__name__}; it must be a {wanted.__name__}{such_as}."
-        )
+        kind = type(value).__name__
+        raise TypeError(f"{name} is a {kind}; it must be a {wanted.__name__}{such_as}.")
     return value
 
 
 def check_floats(name: str, arrays: Sequence[Any]) -> list[np.ndarray]:
-    """Returns the arrays as float32.
-
-    Raises:
-      ValueError: if there is none, or one of them does not hold floats.
-    """
+    """Returns the arrays as float32; raises ValueError if there is none, or one without floats."""
     checked = [np.asarray(array) for array in arrays]
     if not checked:
         raise ValueError(f"{name} is empty; it must hold at least one array.")
@@ -96,9 +80,11 @@ def check_floats(name: str, arrays: Sequence[Any]) -> list[np.ndarray]:
     return [array.astype(np.float32, copy=False) for array in checked]
 
 
-def check_shapes(name: str, arrays: Sequence[Any], weights: Sequence[Any]) -> list[np.ndarray]:
-    """Returns the arrays as float32; raises ValueError unless they are shaped like `weights`."""
-    got, wanted = [np.shape(a) for a in arrays], [np.shape(w) for w in weights]
+def check_shapes(
+    name: str, arrays: Sequence[Any], like: Sequence[Any], like_name: str = "weights"
+) -> list[np.ndarray]:
+    """Returns the arrays as float32; raises ValueError unless they are shaped like `like`."""
+    got, wanted = [np.shape(a) for a in arrays], [np.shape(a) for a in like]
     if got != wanted:
-        raise ValueError(f"{name} has shapes {got}; those of weights are {wanted}.")
+        raise ValueError(f"{name} has shapes {got}; those of {like_name} are {wanted}.")
     return [np.asarray(a, np.float32) for a in arrays]

@@ -69,13 +69,9 @@ def image_rows(rows: Mapping[str, np.ndarray], *, title: str = "") -> plt.Figure
     """
     with plt.rc_context(STYLE):
         columns = max(len(images) for images in rows.values())
-        figure, axes = plt.subplots(
-            len(rows),
-            columns,
-            figsize=(0.62 * columns + 1.2, 0.68 * len(rows) + 0.4),
-            squeeze=False,
-            layout="constrained",
-        )
+        size = (0.62 * columns + 1.2, 0.68 * len(rows) + 0.4)
+        figure = plt.figure(figsize=size, layout="constrained")
+        axes = figure.subplots(len(rows), columns, squeeze=False)
         for ax in axes.flat:
             ax.set(xticks=[], yticks=[])
             ax.spines[:].set_visible(False)

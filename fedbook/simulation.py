@@ -34,11 +34,10 @@ class Run:
 
     Attributes:
       state: the state of the training process after the last round.
-      history: one row a round, indexed by `round`; round 0 is the evaluation before
-        training. The columns are ``train/...`` for the metrics of the clients' training,
-        ``test/...`` for those of the evaluation, ``seconds`` for the duration of the round's
-        training, and the other metrics of the process by their path. A value is NaN if the
-        round does not have it.
+      history: one row a round, indexed by `round`; round 0 is the evaluation before training. The
+        columns are ``train/...`` for the metrics of the clients' training, ``test/...`` for those
+        of the evaluation, ``seconds`` for the duration of the round's training, and the other
+        metrics of the process by their path. A value is NaN if the round does not have it.
     """
 
     state: Any
@@ -48,8 +47,8 @@ class Run:
 def prepare_batches(batch_size: int, epochs: int = 1, *, shuffle: bool = True) -> Prepare:
     """Returns the `prepare` of :func:`run_training` for the classifiers of the chapters.
 
-    It is a function of a dataset of ``OrderedDict(label, pixels)`` and a seed, and returns
-    the dataset of (images [b, 28, 28] float32, labels [b] int32).
+    It is a function of a dataset of ``OrderedDict(label, pixels)`` and a seed, and returns the
+    dataset of (images [b, 28, 28] float32, labels [b] int32).
 
     Args:
       batch_size: B of McMahan et al. 2017; the last batch may be smaller.
@@ -113,8 +112,8 @@ def run_training(
     """Trains for a number of rounds on sampled clients.
 
     Args:
-      process: the result of TFF's ``build_...`` functions. Its ``next`` takes the state and
-        a list of client datasets.
+      process: the result of TFF's ``build_...`` functions. Its ``next`` takes the state and a list
+        of client datasets.
       data: the clients' datasets.
       rounds: the number of rounds, at least 1. With a checkpoint, the rounds before it count.
       cohort: the number of clients in a round.
@@ -129,12 +128,9 @@ def run_training(
       log_dir: a folder for TensorBoard's event files. The metrics of training are written
         to ``log_dir/train``, those of the evaluation to ``log_dir/test``.
       checkpoint_dir: a folder in which the state is saved after every `checkpoint_every`
-        rounds. If it holds a checkpoint of the same run, the run continues from there and
-        ends with the same state, bit for bit, as an uninterrupted run.
+        rounds. If it holds a checkpoint of the same run, the run continues from there and ends with
+        the same state, bit for bit, as an uninterrupted run. The history then has all rounds.
       checkpoint_every: at least 1.
-
-    Returns:
-      The last state and the history, including the rounds before a checkpoint.
 
     Raises:
       ValueError: if a number is out of range, `client_ids` holds an id that is not in
@@ -149,10 +145,8 @@ def run_training(
     def cohort_data(round_number: int) -> list:
         # Each client has a seed for each round, so that a resumed run shuffles in the same way.
         seeds = np.random.default_rng([abs(int(seed)), round_number]).integers(2**31, size=cohort)
-        return [
-            prepare(data.create_tf_dataset_for_client(client), int(s))
-            for client, s in zip(sample(round_number), seeds)
-        ]
+        sampled = map(data.create_tf_dataset_for_client, sample(round_number))
+        return [prepare(dataset, int(own)) for dataset, own in zip(sampled, seeds)]
 
     with contextlib.ExitStack() as stack:
         bar = stack.enter_context(tqdm(total=rounds, desc="rounds", leave=False, file=sys.stdout))
@@ -183,22 +177,15 @@ def _check_ids(data, client_ids) -> list[str]:
         return list(data.client_ids)
     unknown = sorted(set(client_ids) - set(data.client_ids))
     if unknown:
-        raise ValueError(
-            f"client_ids holds {len(unknown)} ids that are not in data: {', '.join(unknown[:5])}"
-            + (", ..." if len(unknown) > 5 else ".")
-        )
+        first = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else ".")
+        raise ValueError(f"client_ids holds {len(unknown)} ids that are not in data: {first}")
     return list(client_ids)
 
 
-def _identity(client_ids: Sequence[str], cohort: int, seed: int) -> dict[str, Any]:
+def _identity(ids: Sequence[str], cohort: int, seed: int) -> dict[str, Any]:
     """Returns what two runs must have in common, so that one can resume the other."""
-    digest = hashlib.sha256("\n".join(client_ids).encode()).hexdigest()
-    return {
-        "cohort": cohort,
-        "seed": int(seed),
-        "clients": len(client_ids),
-        "client_ids_sha256": digest,
-    }
+    digest = hashlib.sha256("\n".join(ids).encode()).hexdigest()
+    return {"cohort": cohort, "seed": int(seed), "clients": len(ids), "client_ids_sha256": digest}
 
 
 def _columns(metrics: Mapping[str, Any]) -> dict[str, Any]:
@@ -247,15 +234,12 @@ class _History(tff.program.ReleaseManager):
         self._bar.update(last_round)
 
 
-class _TensorBoard(tff.program.ReleaseManager):
+class _TensorBoard(tff.program.ReleaseManager, contextlib.AbstractContextManager):
     """Writes scalars to two runs, so that TensorBoard draws them in one chart."""
 
     def __init__(self, folder: pathlib.Path):
         self._folder = folder
         self._writers: dict[str, tf.summary.SummaryWriter] = {}
-
-    def __enter__(self):
-        return self
 
     def __exit__(self, *_):
         for writer in self._writers.values():
@@ -263,9 +247,9 @@ class _TensorBoard(tff.program.ReleaseManager):
 
     async def release(self, value, key):
         for name, number in _columns(value).items():
-            run, _, tag = name.rpartition("/")
             if not isinstance(number, (int, float)):
                 continue  # a matrix is not a curve
+            run, _, tag = name.rpartition("/")
             run = run or "train"
             if run not in self._writers:
                 self._writers[run] = tf.summary.create_file_writer(str(self._folder / run))
@@ -287,13 +271,10 @@ class _Checkpoints(tff.program.FileProgramStateManager):
             identity_path.write_text(json.dumps(identity))
         found = json.loads(identity_path.read_text())
         if found != identity:
-            different = "; ".join(
-                f"its {name} is {found.get(name)}, not {value}"
-                for name, value in identity.items()
-                if found.get(name) != value
-            )
+            names = [name for name in identity if found.get(name) != identity[name]]
+            different = [f"its {name} is {found.get(name)}, not {identity[name]}" for name in names]
             raise ValueError(
-                f"checkpoint_dir {str(folder)!r} belongs to another run: {different}. "
+                f"checkpoint_dir {str(folder)!r} belongs to another run: {'; '.join(different)}. "
                 "Use another folder, or delete this one."
             )
 
@@ -302,10 +283,9 @@ class _Checkpoints(tff.program.FileProgramStateManager):
         await super().save(program_state, version)
 
     async def load(self, version, structure):
-        if version > self._rounds:
-            raise ValueError(
-                f"rounds is {self._rounds}; the checkpoint is already at round {version}."
-            )
+        rounds = self._rounds
+        if version > rounds:
+            raise ValueError(f"rounds is {rounds}; the checkpoint is already at round {version}.")
         self._history.load(self._history_path, version)
         return await super().load(version, structure)
 

@@ -140,7 +140,7 @@ class TestByHand:
     @pytest.mark.parametrize(
         "update, memory, message",
         [
-            ([np.ones(2)], [np.ones(3)], r"memory has shapes \[\(3,\)\]; .* of update, \[\(2,\)\]"),
+            ([np.ones(2)], [np.ones(3)], r"memory has shapes \[\(3,\)\]; .* update are \[\(2,\)\]"),
             ([np.ones(2)], [], r"memory has shapes \[\]"),
             ([np.ones(2) * np.nan], [np.ones(2)], r"update\[0\] has 2 elements that are NaN"),
             ([], [], "update is empty"),

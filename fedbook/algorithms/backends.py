@@ -2,9 +2,8 @@
 
 Both do the same for softmax regression, to rounding. :data:`ONE_AT_A_TIME` calls
 :func:`fedbook.algorithms.client_update` for each client: plain, and right for any model of
-:func:`fedbook.models.logits`. :data:`ALL_AT_ONCE` does the local steps of all clients
-together in NumPy, for softmax regression only; it is fast enough for grids of learning
-rates.
+:func:`fedbook.models.logits`. :data:`ALL_AT_ONCE` does the local steps of all clients together in
+NumPy, for softmax regression only; it is fast enough for grids of learning rates.
 """
 
 import dataclasses
@@ -37,25 +36,19 @@ def _train_one_at_a_time(algorithm, weights, correction, cohort) -> Arrays:
         correction = [np.broadcast_to(c, (clients, *w.shape)) for c, w in zip(correction, weights)]
     deltas = []
     for k in range(clients):
-        batches = [
-            (cohort.images[k, chosen], cohort.labels[k, chosen]) for chosen in cohort.order[k]
-        ]
+        batches = [(cohort.images[k, rows], cohort.labels[k, rows]) for rows in cohort.order[k]]
+        own = None if correction is None else [c[k] for c in correction]
         update = client_update(
-            weights,
-            batches,
-            algorithm.client_lr,
-            local_term=algorithm.local_term,
-            correction=None if correction is None else [c[k] for c in correction],
+            weights, batches, algorithm.client_lr, local_term=algorithm.local_term, correction=own
         )
         deltas.append(update.delta)
     return [np.stack(delta) for delta in zip(*deltas)]
 
 
 def _gradients_one_at_a_time(weights, cohort) -> Arrays:
+    clients = zip(cohort.images, cohort.labels)
     # A step of length 1, turned round, is the gradient.
-    steps = [
-        client_update(weights, [client], 1.0).delta for client in zip(cohort.images, cohort.labels)
-    ]
+    steps = [client_update(weights, [client], 1.0).delta for client in clients]
     return [-np.stack(step) for step in zip(*steps)]
 
 

@@ -79,21 +79,16 @@ class LocalTraining:
 
 def remember_nothing(weights: Arrays) -> Memory:
     """Returns the memory of a server or a client that keeps nothing."""
-    del weights
     return {}
 
 
-def report_nothing(
-    server: Memory, clients: Memory, training: LocalTraining
-) -> tuple[Memory, Memory]:
+def report_nothing(server: Memory, clients: Memory, training: LocalTraining):
     """Returns a report without entries, and what the clients remember as it was."""
-    del server, training
     return {}, clients
 
 
 def learn_nothing(server: Memory, report: Memory, num_clients: int) -> Memory:
     """Returns what the server remembers as it was."""
-    del report, num_clients
     return server
 
 
@@ -113,9 +108,8 @@ class Algorithm:
       client_memory: the same for one client.
       correction: from what server and cohort remember to what is added to the gradients
         all round long, arrays [k, ...] or of the weights' shapes; None for nothing.
-      client_report: from what server and cohort remember and the local training to what
-        the cohort sends beside its deltas, arrays [k, ...], and what it remembers from now
-        on.
+      client_report: from what server and cohort remember and the local training to what the cohort
+        sends beside its deltas, arrays [k, ...], and what it remembers from now on.
       server_report: from what the server remembers, the cohort's reports and the number
         of clients in the federation to what the server remembers from now on.
 

@@ -58,14 +58,12 @@ def client_update(
 
     Args:
       weights: what the server sent; not changed.
-      batches: (images [b, 28, 28] or [b, 784], labels [b]) in the order of
-        training. For E local epochs it yields each example E times. A batch
-        without examples is passed over.
+      batches: (images [b, 28, 28] or [b, 784], labels [b]) in the order of training. For E local
+        epochs it yields each example E times. A batch without examples is passed over.
       learning_rate: of SGD, above 0.
       loss: from weights, images and labels to the scalar to descend;
         :func:`fedbook.models.loss` by default. TensorFlow traces it.
-      local_term: computed anew in every step, such as
-        :class:`~fedbook.algorithms.Proximal`.
+      local_term: computed anew in every step, such as :class:`~fedbook.algorithms.Proximal`.
       correction: arrays of the weights' shapes, the same in every step.
 
     Returns:
@@ -73,9 +71,9 @@ def client_update(
       NaN in the data is not caught: the delta is then NaN.
 
     Raises:
-      ValueError: if `weights` is empty or does not hold floats, `learning_rate`
-        is not a finite number above 0, the shapes in `correction` are not those of
-        `weights`, or a batch has not as many images as labels.
+      ValueError: if `weights` is empty or does not hold floats, `learning_rate` is not a finite
+        number above 0, the shapes in `correction` are not those of `weights`, or a batch has not
+        as many images as labels.
     """
     received = check_floats("weights", weights)
     check_learning_rate("learning_rate", learning_rate)
@@ -87,10 +85,8 @@ def client_update(
     rate = tf.constant(learning_rate, tf.float32)  # a Python number would be traced anew each time
     for number, (images, labels) in enumerate(batches):
         if len(images) != len(labels):
-            raise ValueError(
-                f"batches: number {number} has {len(images)} images and {len(labels)} labels; "
-                "they must match."
-            )
+            found = f"{len(images)} images and {len(labels)} labels"
+            raise ValueError(f"batches: number {number} has {found}; they must match.")
         if len(labels):  # the mean over no example is NaN
             images, labels = tf.convert_to_tensor(images), tf.convert_to_tensor(labels)
             step = _local_step(loss, local_term, shapes, tuple(images.shape[1:]))
@@ -113,8 +109,7 @@ def server_aggregate(
       updates: one for each client of the cohort.
       server_learning_rate: how far to go along the mean delta; 1, as in McMahan
         et al. 2017, lands on the mean of the clients' models.
-      uniform: whether each client counts once, an empty one too, instead of by
-        its `num_examples`.
+      uniform: whether each client counts once, an empty one too, instead of by its `num_examples`.
 
     Returns:
       New float32 arrays; equal to `weights` if there is no update, or no update
@@ -127,19 +122,11 @@ def server_aggregate(
     """
     received, updates = check_floats("weights", weights), list(updates)
     check_learning_rate("server_learning_rate", server_learning_rate)
-    shapes = [w.shape for w in received]
     for number, update in enumerate(updates):
-        got = [np.shape(d) for d in update.delta]
-        if got != shapes:
-            raise ValueError(
-                f"updates: number {number} has deltas of shapes {got}; "
-                f"those of weights are {shapes}."
-            )
-        if not update.num_examples >= 0:
-            raise ValueError(
-                f"updates: number {number} has num_examples {update.num_examples}; "
-                "it must be 0 or more."
-            )
+        check_shapes(f"updates[{number}].delta", update.delta, received)
+        counted = update.num_examples
+        if not counted >= 0:
+            raise ValueError(f"updates[{number}].num_examples is {counted}; it must be 0 or more.")
     shares = [1 if uniform else update.num_examples for update in updates]
     total = sum(shares)
     new = [w.copy() for w in received]

@@ -77,12 +77,7 @@ class State:
 
 
 def initial_state(algorithm: Algorithm, weights: Arrays, num_clients: int) -> State:
-    """Returns the state before round 1.
-
-    Args:
-      algorithm: what will be run.
-      weights: where it starts, float32 arrays.
-      num_clients: how many clients there are in all, at least 1.
+    """Returns the state before round 1, from float32 `weights`, for `num_clients` clients.
 
     Raises:
       ValueError: if `num_clients` is below 1.
@@ -92,14 +87,8 @@ def initial_state(algorithm: Algorithm, weights: Arrays, num_clients: int) -> St
         name: [np.repeat(array[None], num_clients, axis=0) for array in arrays]
         for name, arrays in algorithm.client_memory(weights).items()
     }
-    return State(
-        list(weights),
-        algorithm.server.initialize(weights),
-        algorithm.server_memory(weights),
-        clients,
-        0,
-        np.zeros(num_clients, int),
-    )
+    optimizer, server = algorithm.server.initialize(weights), algorithm.server_memory(weights)
+    return State(list(weights), optimizer, server, clients, 0, np.zeros(num_clients, int))
 
 
 def next_round(

@@ -21,9 +21,8 @@ that the server needs. So its length is what would travel::
 In TFF, :func:`mean_aggregator` and :func:`vote_aggregator` go into the argument
 ``model_aggregator`` of ``tff.learning.algorithms.build_weighted_fed_avg`` and of
 :func:`fedbook.algorithms.tff.build_fast_fed_avg`; :func:`sum_aggregator` goes into other
-aggregation factories. For messages from the server to the clients there is
-:func:`encode_change`, and for error feedback
-:func:`fedbook.algorithms.encode_with_memory`.
+aggregation factories. For messages from the server to the clients there is :func:`encode_change`,
+and for error feedback :func:`fedbook.algorithms.encode_with_memory`.
 
 For a codec of your own, write a frozen dataclass that derives from :class:`Codec`.
 """

@@ -40,8 +40,7 @@ def aggregate(
       float32 arrays with the shapes of the updates.
 
     Raises:
-      ValueError: if there is no message, `weights` does not fit, or a message cannot be
-        decoded.
+      ValueError: if there is no message, `weights` does not fit, or a message cannot be decoded.
     """
     weights = _check_weights(messages, weights)
     decoded = (codec.decode(message) for message in messages)
@@ -74,20 +73,12 @@ def mean_aggregator(codec: Codec, seed: int = 0) -> tff.aggregators.WeightedAggr
 def sum_aggregator(codec: Codec, seed: int = 0) -> tff.aggregators.UnweightedAggregationFactory:
     """Returns the sum of coded updates, for use inside other aggregation factories.
 
-    The state is the seed and the number of the round, int32 [2]. A client's randomness
-    follows from the state and from the client's own value. So two clients make the same
-    random choices only if their values are equal.
+    The arguments and the errors are those of :func:`mean_aggregator`. The state is the seed and the
+    number of the round, int32 [2]. A client's randomness follows from the state and from the
+    client's own value. So two clients make the same random choices only if their values are equal.
 
-    Its ``create`` raises ValueError unless the values are float32 with known shapes that
-    the codec can encode.
-
-    Args:
-      codec: as for :func:`mean_aggregator`.
-      seed: as for :func:`mean_aggregator`.
-
-    Raises:
-      TypeError: as :func:`mean_aggregator` does.
-      ValueError: as :func:`mean_aggregator` does.
+    Its ``create`` raises ValueError unless the values are float32 with known shapes that the codec
+    can encode.
     """
     return _CodedSum(tff_messages.check_coder(codec), tff_messages.first_state(seed))
 
@@ -108,17 +99,13 @@ def vote_aggregator(codec: MajorityVote) -> tff.aggregators.WeightedAggregationF
 
 
 class _CodedSum(tff.aggregators.UnweightedAggregationFactory):
-    def __init__(self, codec: tff_messages.TensorCoder, first_state: np.ndarray):
+    def __init__(self, codec: tff_messages.TensorCoder, first_state: tff.Computation):
         self._codec, self._first_state = codec, first_state
 
     def create(self, value_type):
-        shapes = tff_messages.float_shapes(value_type)
+        message_bytes = self._codec.message_bytes(tff_messages.float_shapes(value_type))
 
-        @tff.tensorflow.computation
-        def start():
-            return tf.constant(self._first_state)
-
-        @tff.tensorflow.computation(start.type_signature.result, value_type)
+        @tff.tensorflow.computation(tff_messages.STATE, value_type)
         def reconstruct(state, value):
             flat = tf.nest.flatten(value)
             decoded = self._codec.reconstruct(flat, tff_messages.client_seed(state, flat))
@@ -126,7 +113,7 @@ class _CodedSum(tff.aggregators.UnweightedAggregationFactory):
 
         @tff.federated_computation
         def initialize():
-            return tff.federated_eval(start, tff.SERVER)
+            return tff.federated_eval(self._first_state, tff.SERVER)
 
         @tff.federated_computation(
             initialize.type_signature.result, tff.FederatedType(value_type, tff.CLIENTS)
@@ -136,7 +123,7 @@ class _CodedSum(tff.aggregators.UnweightedAggregationFactory):
             return tff.templates.MeasuredProcessOutput(
                 tff.federated_map(tff_messages.next_state, state),
                 tff.federated_sum(decoded),
-                tff_messages.count_bytes(self._codec.message_bytes(shapes)),
+                tff.federated_zip(tff_messages.count_bytes(message_bytes)),
             )
 
         return tff.templates.AggregationProcess(initialize, next_round)

@@ -1,9 +1,8 @@
 """What every codec has in common: the message, its header and its checks.
 
-A message is a header, followed by one block for each vector. The header names the kind of
-codec and gives the tensors' shapes. It takes 3 bytes, and for each tensor 1 byte and 4
-more for each of its axes. A vector is one flattened tensor, or all of them one after the
-other (`per`).
+A message is a header, followed by one block for each vector. The header names the kind of codec and
+gives the tensors' shapes. It takes 3 bytes, and for each tensor 1 byte and 4 more for each of its
+axes. A vector is one flattened tensor, or all of them one after the other (`per`).
 """
 
 import abc
@@ -46,9 +45,8 @@ class MessageFormat(abc.ABC):
             every message a different one. Codecs without randomness ignore it.
 
         Raises:
-          ValueError: if `update` is empty, or one of its arrays is empty, does not hold
-            floats, or holds NaN or infinity; or if the codec's settings do not fit arrays
-            of these sizes.
+          ValueError: if `update` is empty, or one of its arrays is empty, does not hold floats, or
+            holds NaN or infinity; or if the codec's settings do not fit arrays of these sizes.
         """
         update = check_update(update)
         shapes = [array.shape for array in update]
@@ -68,10 +66,8 @@ class MessageFormat(abc.ABC):
         """
         shapes, start = _unpack_header(self.tag, message)
         if len(message) != self.message_bytes(shapes):
-            raise ValueError(
-                f"message has {len(message)} bytes; for arrays of shapes {shapes} "
-                f"{self} writes {self.message_bytes(shapes)}."
-            )
+            wanted = f"for arrays of shapes {shapes} {self} writes {self.message_bytes(shapes)}"
+            raise ValueError(f"message has {len(message)} bytes; {wanted}.")
         vectors = []
         for size in self.vector_sizes(shapes):
             stop = start + self.vector_bytes(size)
@@ -116,8 +112,7 @@ class MessageFormat(abc.ABC):
 class Codec(MessageFormat):
     """A message format whose decoded messages stand for the update, so that a mean makes sense.
 
-    A subclass is a frozen dataclass with a `tag`, a `per`, and the four methods
-    ``vector_bytes``, ``encode_vector``, ``decode_vector`` and ``reconstruct_vector``.
+    A subclass has a fourth method, ``reconstruct_vector``.
     """
 
     def reconstruct(self, update: Sequence[tf.Tensor], seed: tf.Tensor) -> list[tf.Tensor]:
@@ -160,16 +155,12 @@ def check_update(update: Sequence[np.ndarray]) -> list[np.ndarray]:
     with np.errstate(over="ignore"):  # what is too large for float32 is infinite, and found below
         arrays = check_floats("update", update)
     for number, array in enumerate(arrays):
+        name, wrong = f"update[{number}]", array.size - np.isfinite(array).sum()
         if array.size == 0:
-            raise ValueError(
-                f"update[{number}] has shape {array.shape}; it must hold at least one element."
-            )
-        wrong = array.size - np.isfinite(array).sum()
+            raise ValueError(f"{name} has shape {array.shape}; it must hold at least one element.")
         if wrong:
-            raise ValueError(
-                f"update[{number}] has {wrong} elements that are NaN or infinite as float32; "
-                "all must be finite."
-            )
+            found = f"{name} has {wrong} elements that are NaN or infinite as float32"
+            raise ValueError(f"{found}; all must be finite.")
     return arrays
 
 

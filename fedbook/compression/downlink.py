@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from fedbook.checks import check_shapes
 from fedbook.compression.base import Codec, Seed, check_update
 from fedbook.compression.entropy import Deflated
 
@@ -35,8 +36,6 @@ def encode_change(
       ValueError: if the shapes differ, or as ``codec.encode`` does.
     """
     weights, known = check_update(weights), check_update(known)
-    shapes, held = [w.shape for w in weights], [k.shape for k in known]
-    if shapes != held:
-        raise ValueError(f"known has shapes {held}; it must have those of weights, {shapes}.")
+    check_shapes("known", known, weights)
     message = codec.encode([w - k for w, k in zip(weights, known)], seed)
     return message, [k + change for k, change in zip(known, codec.decode(message))]

@@ -35,11 +35,7 @@ class Deflated:
         return zlib.compress(self.codec.encode(update, seed), 9)
 
     def decode(self, message: bytes) -> list[np.ndarray]:
-        """Returns the update as the server sees it.
-
-        Raises:
-          ValueError: if `message` is not a message of this codec.
-        """
+        """Returns the update as the server sees it; raises ValueError for another's message."""
         try:
             inflated = zlib.decompress(message)
         except zlib.error as error:

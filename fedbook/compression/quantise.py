@@ -76,12 +76,11 @@ class QSGD(Codec):
     random, with probabilities that make the expected value right. The variance is at most
     ``min(n / s**2, sqrt(n) / s)`` times the squared norm (Lemma 3.1).
 
-    The paper writes the levels with Elias's code of variable length. Here each level takes
-    the same ``ceil(log2(2 s + 1))`` bits, and :class:`~fedbook.compression.Deflated` makes
-    the message shorter: with few levels, nearly all of them are 0. A vector takes 4 bytes
-    more for its norm. Because sqrt(n) is large for a large tensor, the paper codes a tensor
-    in buckets of some hundred elements; ``Rotated(QSGD(7), block=512)`` does the same after
-    a rotation.
+    The paper writes the levels with Elias's code of variable length. Here each level takes the same
+    ``ceil(log2(2 s + 1))`` bits, and :class:`~fedbook.compression.Deflated` makes the message
+    shorter: with few levels, nearly all of them are 0. A vector takes 4 bytes more for its norm.
+    Because sqrt(n) is large for a large tensor, the paper codes a tensor in buckets of some hundred
+    elements; ``Rotated(QSGD(7), block=512)`` does the same after a rotation.
 
     Attributes:
       levels: s, 1 to 32,767; 1, 7 and 127 make full use of 2, 4 and 8 bits.
@@ -132,12 +131,8 @@ class QSGD(Codec):
 def round_at_random(position: np.ndarray, last: int, rng: np.random.Generator) -> np.ndarray:
     """Rounds up with the probability of the fractional part, which makes it unbiased.
 
-    Args:
-      position: [n] float64 from 0 to `last`.
-      last: the highest level. Only floating-point error can exceed it, and is cut off.
-
-    Returns:
-      [n] int64 from 0 to `last`.
+    From [n] float64 to [n] int64, both from 0 to `last`, the highest level. Only floating-point
+    error can exceed it, and is cut off.
     """
     levels = np.floor(position + rng.random(len(position))).astype(np.int64)
     return np.minimum(levels, last)

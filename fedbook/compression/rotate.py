@@ -1,10 +1,9 @@
 """A random rotation before another codec makes all elements similar in size.
 
-Suresh et al. 2017 (arXiv 1611.00429), section 3; Konečný et al. 2016 (arXiv 1610.05492),
-section 3. The error of a quantiser grows with the range of the elements, and elements of
-similar size have a small range for their norm. The rotation is H D. D flips signs at
-random, and H is the Hadamard matrix divided by the square root of its size. Neither
-changes the norm.
+Suresh et al. 2017 (arXiv 1611.00429), section 3; Konečný et al. 2016 (arXiv 1610.05492), section 3.
+The error of a quantiser grows with the range of the elements, and elements of similar size have a
+small range for their norm. The rotation is H D. D flips signs at random, and H is the Hadamard
+matrix divided by the square root of its size. Neither changes the norm.
 """
 
 import dataclasses
@@ -23,12 +22,11 @@ from fedbook.compression.sparse import draw_seed
 class Rotated(Codec):
     """Rotates the update, encodes it with another codec, and rotates back after decoding.
 
-    All tensors are rotated together, as one vector. The size of a Hadamard matrix is a
-    power of two, so zeros are appended, and they are sent too: the 199,210 elements of the
-    2NN become 262,144. With `block` the vector is cut into blocks of that size, and zeros
-    are appended to the last one only. Each block is rotated and coded separately, with its
-    own norm, or its own minimum and maximum. The random signs follow from a seed of 4
-    bytes, which is part of the message.
+    All tensors are rotated together, as one vector. The size of a Hadamard matrix is a power of
+    two, so zeros are appended, and they are sent too: the 199,210 elements of the 2NN become
+    262,144. With `block` the vector is cut into blocks of that size, and zeros are appended to the
+    last one only. Each block is rotated and coded separately, with its own norm, or its own minimum
+    and maximum. The random signs follow from a seed of 4 bytes, which is part of the message.
 
     Attributes:
       codec: what encodes the rotated vector; its `per` has no effect.
@@ -93,14 +91,9 @@ class Rotated(Codec):
 def hadamard(rows):
     """Multiplies each row by the Hadamard matrix divided by the square root of its size.
 
-    The matrix is Sylvester's, as in ``scipy.linalg.hadamard``. Divided in this way it is
-    its own inverse. The product takes n log n steps for a row of n.
-
-    Args:
-      rows: [m, n] float32, a NumPy array or a tensor; n is a power of two.
-
-    Returns:
-      The products, of the same type and shape as `rows`.
+    The matrix is Sylvester's, as in ``scipy.linalg.hadamard``. Divided in this way it is its own
+    inverse. The product takes n log n steps for a row of n. The rows are [m, n] float32, a NumPy
+    array or a tensor, and n is a power of two. The products have the same type and shape.
     """
     library = tf if tf.is_tensor(rows) else np
     shape, side = rows.shape, rows.shape[-1]

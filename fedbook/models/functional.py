@@ -20,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from fedbook.models.softmax_regression import losses, num_correct
 from fedbook.models.specs import BATCH_SPEC
 
 Weights = Sequence[np.ndarray | tf.Tensor]
@@ -58,16 +59,15 @@ def loss(
     """Returns the mean cross-entropy of the examples, a float32 scalar in nats.
 
     Args:
-      weights: see :func:`logits`.
-      images: see :func:`logits`.
+      weights: ``[W1, b1, W2, b2, ...]``, as for :func:`logits`.
+      images: [b, 28, 28] or [b, 784] floats.
       labels: [b] ints from 0.
 
     Raises:
       ValueError: as :func:`logits` does.
       tf.errors.InvalidArgumentError: if a label is not one of the classes.
     """
-    each = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits(weights, images))
-    return tf.reduce_mean(each)
+    return tf.reduce_mean(losses(logits(weights, images), labels))
 
 
 def classifier(build: Callable[[], tf.keras.Model]) -> tff.learning.models.FunctionalModel:
@@ -99,7 +99,7 @@ def classifier(build: Callable[[], tf.keras.Model]) -> tff.learning.models.Funct
         return rebuilt(x, training=training)
 
     def mean_loss(output, label, sample_weight=None):
-        each = tf.nn.sparse_softmax_cross_entropy_with_logits(label, output)
+        each = losses(output, label)
         return tf.reduce_mean(each if sample_weight is None else sample_weight * each)
 
     @tf.function
@@ -109,10 +109,9 @@ def classifier(build: Callable[[], tf.keras.Model]) -> tff.learning.models.Funct
     @tf.function
     def update(state, labels, batch_output, sample_weight=None):
         examples = tf.cast(batch_output.num_examples, tf.float32)
-        right = tf.equal(tf.argmax(batch_output.predictions, 1, labels.dtype), labels)
         batch = collections.OrderedDict(
             loss=(batch_output.loss * examples, examples),
-            accuracy=(tf.reduce_sum(tf.cast(right, tf.float32)), examples),
+            accuracy=(num_correct(batch_output.predictions, labels), examples),
         )
         return tf.nest.map_structure(tf.add, state, batch)
 

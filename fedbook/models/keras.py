@@ -12,65 +12,55 @@ import tensorflow_federated as tff
 from fedbook.checks import check_int
 from fedbook.models.specs import BATCH_SPEC, CLASSES, IMAGE, IMAGES_SPEC, PIXELS
 
+ModelFn = Callable[[], tff.learning.models.VariableModel]
+
 
 def softmax_regression(seed: int = 0) -> tf.keras.Model:
     """Softmax regression, 7,850 parameters. It starts at zero, so `seed` has no effect."""
-    del seed
-    return tf.keras.Sequential(
-        [
-            tf.keras.layers.InputLayer(IMAGE),
-            tf.keras.layers.Flatten(),
-            tf.keras.layers.Dense(CLASSES, kernel_initializer="zeros"),
-        ],
-        name="softmax_regression",
-    )
+    dense = tf.keras.layers.Dense(CLASSES, kernel_initializer="zeros")
+    layers = [tf.keras.layers.InputLayer(IMAGE), tf.keras.layers.Flatten(), dense]
+    return tf.keras.Sequential(layers, name="softmax_regression")
 
 
 def two_nn(seed: int = 0) -> tf.keras.Model:
     """The 2NN of McMahan et al. 2017 (arXiv 1602.05629), section 3: 199,210 parameters."""
     dense = _seeded(tf.keras.layers.Dense, seed)
-    return tf.keras.Sequential(
-        [
-            tf.keras.layers.InputLayer(IMAGE),
-            tf.keras.layers.Flatten(),
-            dense(200, activation="relu"),
-            dense(200, activation="relu"),
-            dense(CLASSES),
-        ],
-        name="two_nn",
-    )
+    layers = [
+        tf.keras.layers.InputLayer(IMAGE),
+        tf.keras.layers.Flatten(),
+        dense(200, activation="relu"),
+        dense(200, activation="relu"),
+        dense(CLASSES),
+    ]
+    return tf.keras.Sequential(layers, name="two_nn")
 
 
 def cnn(seed: int = 0) -> tf.keras.Model:
     """The CNN of McMahan et al. 2017 (arXiv 1602.05629), section 3: 1,663,370 parameters.
 
-    It has two 5x5 convolutions of 32 and 64 channels, each with 2x2 max pooling, and a
-    layer of 512 units.
+    It has two 5x5 convolutions of 32 and 64 channels, each with 2x2 max pooling, and 512 units.
     """
     convolution = _seeded(tf.keras.layers.Conv2D, seed)
     dense = _seeded(tf.keras.layers.Dense, seed + 1000)
-    return tf.keras.Sequential(
-        [
-            tf.keras.layers.InputLayer(IMAGE),
-            tf.keras.layers.Reshape((*IMAGE, 1)),
-            convolution(32, 5, padding="same", activation="relu"),
-            tf.keras.layers.MaxPool2D(),
-            convolution(64, 5, padding="same", activation="relu"),
-            tf.keras.layers.MaxPool2D(),
-            tf.keras.layers.Flatten(),
-            dense(512, activation="relu"),
-            dense(CLASSES),
-        ],
-        name="cnn",
-    )
+    layers = [
+        tf.keras.layers.InputLayer(IMAGE),
+        tf.keras.layers.Reshape((*IMAGE, 1)),
+        convolution(32, 5, padding="same", activation="relu"),
+        tf.keras.layers.MaxPool2D(),
+        convolution(64, 5, padding="same", activation="relu"),
+        tf.keras.layers.MaxPool2D(),
+        tf.keras.layers.Flatten(),
+        dense(512, activation="relu"),
+        dense(CLASSES),
+    ]
+    return tf.keras.Sequential(layers, name="cnn")
 
 
 class Sampling(tf.keras.layers.Layer):
     """Draws z = mean + exp(log_var / 2) * noise for each row of (mean, log_var).
 
-    This is the reparameterisation of Kingma and Welling 2013 (arXiv 1312.6114), section 2.4.
-    The layer takes ``(mean, log_var)``, each [batch, latent_dim] float32, and returns the
-    same shape.
+    This is the reparameterisation of Kingma and Welling 2013 (arXiv 1312.6114), section 2.4. The
+    layer takes ``(mean, log_var)``, each [batch, latent_dim] float32, and returns the same shape.
     """
 
     def call(self, inputs):
@@ -100,18 +90,11 @@ def decoder(latent_dim: int = 2, seed: int = 0) -> tf.keras.Model:
 
 
 def vae_losses(images, reconstruction, mean, log_var):
-    """Returns the two terms of the VAE's loss for each example.
+    """Returns the two terms of the VAE's loss for each example, both [batch] float32.
 
-    Args:
-      images: [batch, 28, 28] float32.
-      reconstruction: [batch, 28, 28] float32.
-      mean: [batch, latent_dim] float32.
-      log_var: [batch, latent_dim] float32.
-
-    Returns:
-      The squared error summed over the pixels, and the KL divergence of
-      N(mean, exp(log_var)) from N(0, 1) in nats (Kingma and Welling 2013, appendix B), both
-      [batch] float32.
+    They are the squared error summed over the pixels, and the KL divergence of N(mean,
+    exp(log_var)) from N(0, 1) in nats (Kingma and Welling 2013, appendix B). The arguments `images`
+    and `reconstruction` are [batch, 28, 28] float32, and the others [batch, latent_dim] float32.
     """
     error = tf.reduce_sum(tf.square(images - reconstruction), axis=(1, 2))
     kl = -0.5 * tf.reduce_sum(1 + log_var - tf.square(mean) - tf.exp(log_var), axis=1)
@@ -121,16 +104,12 @@ def vae_losses(images, reconstruction, mean, log_var):
 class VAE(tf.keras.Model):
     """A variational autoencoder. Its loss is the mean of squared error plus KL divergence.
 
-    It takes images [batch, 28, 28] and returns the reconstruction, mean and log_var. Its
-    methods ``fit`` and ``evaluate`` take datasets of images and report `loss`,
-    `reconstruction` and `kl`.
+    It takes images [batch, 28, 28] and returns the reconstruction, mean and log_var. Its methods
+    ``fit`` and ``evaluate`` take datasets of images and report `loss`, `reconstruction` and `kl`.
 
     Args:
-      latent_dim: the dimension of the latent space, at least 1.
+      latent_dim: the dimension of the latent space. A ValueError is raised if it is below 1.
       seed: fixes the initial weights.
-
-    Raises:
-      ValueError: if `latent_dim` is below 1.
     """
 
     def __init__(self, latent_dim: int = 2, seed: int = 0):
@@ -166,9 +145,7 @@ class VAE(tf.keras.Model):
         return {tracker.name: tracker.result() for tracker in self._trackers}
 
 
-def tff_classifier(
-    build: Callable[[], tf.keras.Model],
-) -> Callable[[], tff.learning.models.VariableModel]:
+def tff_classifier(build: Callable[[], tf.keras.Model]) -> ModelFn:
     """Returns the `model_fn` that TFF's algorithms take, for a classifier.
 
     Its models have the cross-entropy as their loss and the accuracy as their metric, and
@@ -221,19 +198,15 @@ class _TFFVAE(tff.learning.models.VariableModel):
         images = batch_input["x"]
         reconstruction, mean, log_var = self._vae(images)
         error, kl = vae_losses(images, reconstruction, mean, log_var)
-        examples = tf.shape(images)[0]
         for variable, value in zip(self._sums, (error, kl, tf.ones_like(kl))):
             variable.assign_add(tf.reduce_sum(value))
-        return tff.learning.models.BatchOutput(
-            loss=tf.reduce_mean(error + kl), predictions=reconstruction, num_examples=examples
-        )
+        mean_loss, examples = tf.reduce_mean(error + kl), tf.shape(images)[0]
+        return tff.learning.models.BatchOutput(mean_loss, reconstruction, examples)
 
     def report_local_unfinalized_metrics(self):
-        reconstruction, kl, examples = self._sums
+        error, kl, examples = self._sums
         return collections.OrderedDict(
-            loss=[reconstruction + kl, examples],
-            reconstruction=[reconstruction, examples],
-            kl=[kl, examples],
+            loss=[error + kl, examples], reconstruction=[error, examples], kl=[kl, examples]
         )
 
     def metric_finalizers(self):
@@ -247,7 +220,7 @@ class _TFFVAE(tff.learning.models.VariableModel):
             variable.assign(0.0)
 
 
-def tff_vae(latent_dim: int = 2, seed: int = 0) -> Callable[[], tff.learning.models.VariableModel]:
+def tff_vae(latent_dim: int = 2, seed: int = 0) -> ModelFn:
     """Returns the `model_fn` that TFF's algorithms take, for the VAE.
 
     The clients' datasets yield ``OrderedDict(x=[batch, 28, 28] float32)``. The metrics

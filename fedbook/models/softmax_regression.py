@@ -16,22 +16,18 @@ from fedbook.models.specs import BATCH_SPEC, CLASSES, PIXELS
 
 
 def logits(weights, images):
-    """Returns the logits of softmax regression, [b, 10] float32.
+    """Returns the logits of softmax regression, [b, 10] float32, for images [b, 28, 28] float32.
 
-    Args:
-      weights: the kernel, [784, 10] float32, and the bias, [10] float32.
-      images: [b, 28, 28] float32.
+    The weights are the kernel, [784, 10] float32, and the bias, [10] float32.
     """
     kernel, bias = weights
     return tf.reshape(images, (-1, PIXELS)) @ kernel + bias
 
 
 def losses(outputs, labels):
-    """Returns the cross-entropy of each example in nats, [b] float32.
+    """Returns each example's cross-entropy in nats, [b] float32.
 
-    Args:
-      outputs: logits, [b, 10] float32.
-      labels: [b] int32 in 0..9.
+    The outputs are logits, [b, 10] float32, and the labels are [b] int32 in 0..9.
     """
     return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=outputs)
 
@@ -51,20 +47,18 @@ def mean(total_and_count):
 class SoftmaxRegression(tff.learning.models.VariableModel):
     """Softmax regression with 7,850 variables, all zero at the start.
 
-    It takes the batches of ``fedbook.models.BATCH_SPEC`` and predicts logits, [b, 10]
-    float32. The class itself is the `model_fn` that TFF's ``build_...`` functions take. The
-    loss is the mean over the batch. The metrics are kept as sums, so that batches and clients
-    of different sizes get the right weights (McMahan et al. 2017, arXiv 1602.05629,
-    equation 2).
+    It takes the batches of ``fedbook.models.BATCH_SPEC`` and predicts logits, [b, 10] float32. The
+    class itself is the `model_fn` that TFF's ``build_...`` functions take. The loss is the mean
+    over the batch. The metrics are kept as sums, so that batches and clients of different sizes get
+    the right weights (McMahan et al. 2017, arXiv 1602.05629, equation 2).
     """
 
     def __init__(self):
         self._kernel = tf.Variable(tf.zeros((PIXELS, CLASSES)), name="kernel")
         self._bias = tf.Variable(tf.zeros(CLASSES), name="bias")
-        self._loss_sum, self._correct, self._examples = (
-            tf.Variable(0.0, trainable=False, name=name)
-            for name in ("loss_sum", "correct", "examples")
-        )
+        names = ("loss_sum", "correct", "examples")
+        sums = [tf.Variable(0.0, trainable=False, name=name) for name in names]
+        self._loss_sum, self._correct, self._examples = sums
 
     @property
     def trainable_variables(self):
@@ -83,7 +77,7 @@ class SoftmaxRegression(tff.learning.models.VariableModel):
 
     @property
     def input_spec(self):
-        """``fedbook.models.BATCH_SPEC``."""
+        """The type of a batch."""
         return BATCH_SPEC
 
     def predict_on_batch(self, x, training=True):
@@ -94,8 +88,7 @@ class SoftmaxRegression(tff.learning.models.VariableModel):
         """Adds the batch (images, labels) to the metrics, and returns its BatchOutput."""
         images, labels = batch_input
         outputs = self.predict_on_batch(images, training)
-        each = losses(outputs, labels)
-        examples = tf.shape(labels)[0]
+        each, examples = losses(outputs, labels), tf.shape(labels)[0]
         self._loss_sum.assign_add(tf.reduce_sum(each))
         self._correct.assign_add(num_correct(outputs, labels))
         self._examples.assign_add(tf.cast(examples, tf.float32))

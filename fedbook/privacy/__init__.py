@@ -1,10 +1,9 @@
 """Epsilon for a given amount of noise, and the noise for a given epsilon.
 
-The mechanism is that of DP-FedAvg (McMahan et al. 2018, arXiv 1710.06963). In each round,
-the model delta of every sampled client is clipped to norm S. The deltas are summed, and
-noise of standard deviation z * S is added to each coordinate of the sum; z is the noise
-multiplier. The package dp-accounting computes what a run of such rounds may reveal, with
-one of two accountants:
+The mechanism is that of DP-FedAvg (McMahan et al. 2018, arXiv 1710.06963). In each round, the model
+delta of every sampled client is clipped to norm S. The deltas are summed, and noise of standard
+deviation z * S is added to each coordinate of the sum; z is the noise multiplier. The package
+dp-accounting computes what a run of such rounds may reveal, with one of two accountants:
 
 - "rdp": Renyi divergences at a grid of orders (Mironov et al. 2019, arXiv 1908.10530);
 - "pld": privacy loss distributions, composed numerically (Koskela et al. 2020,

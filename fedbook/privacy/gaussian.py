@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+from typing import TypedDict, Unpack
 
 import dp_accounting
 import scipy.optimize
@@ -18,6 +19,14 @@ SAMPLING = ("poisson", "fixed", "none")
 # The grid of privacy losses. They are rounded upwards, so a coarse grid is safe. This one is
 # ten times as fast as dp-accounting's own 1e-4, and epsilon rises by less than 0.001.
 _GRID = 1e-3
+
+
+class Options(TypedDict, total=False):
+    """The keyword arguments of :func:`epsilon_for_noise`."""
+
+    accountant: str
+    sampling: str
+    unit: str
 
 
 def epsilon_for_noise(
@@ -44,15 +53,14 @@ def epsilon_for_noise(
       sampling: "poisson": each unit takes part in a round independently, with probability
         cohort / population. Neighbouring data sets differ by one added or removed unit.
         "fixed": each cohort is drawn uniformly without replacement. Neighbours differ by one
-        replaced unit, which changes a sum of clipped updates by up to twice the clipping
-        norm. Only the accountant "rdp" supports it (Wang, Balle and Kasiviswanathan 2019,
-        arXiv 1808.00087).
+        replaced unit, which changes a sum of clipped updates by up to twice the clipping norm. Only
+        the accountant "rdp" supports it (Wang, Balle and Kasiviswanathan 2019, arXiv 1808.00087).
         "none": a unit may be in all rounds, so `cohort` and `population` have no effect.
       unit: "client" or "example", the unit whose update was clipped.
 
     Raises:
-      ValueError: if an argument is out of range or unknown, or `sampling` is "fixed" and
-        `accountant` is not "rdp".
+      ValueError: if an argument is out of range or unknown, or `accountant` does not support
+        `sampling`.
     """
     check_number("noise_multiplier", noise_multiplier, low=0)
     setting = _Setting(cohort, population, rounds, delta, accountant, sampling, unit)
@@ -60,30 +68,17 @@ def epsilon_for_noise(
 
 
 def noise_for_epsilon(
-    epsilon: float,
-    cohort: int,
-    population: int,
-    rounds: int,
-    delta: float,
-    *,
-    accountant: str = "pld",
-    sampling: str = "poisson",
-    unit: str = "client",
+    epsilon: float, cohort: int, population: int, rounds: int, delta: float, **more: Unpack[Options]
 ) -> PrivacyGuarantee:
     """Returns the guarantee with the least noise whose epsilon is at most `epsilon`.
 
     The noise multiplier is found by Brent's method, to one part in a thousand, from above:
-    ``noise_for_epsilon(...).epsilon <= epsilon`` always holds.
-
-    Args:
-      epsilon: the target, a finite number above 0. For the other arguments see
-        :func:`epsilon_for_noise`.
-
-    Raises:
-      ValueError: as :func:`epsilon_for_noise` does, or if `epsilon` is out of range.
+    ``noise_for_epsilon(...).epsilon <= epsilon`` always holds. The target `epsilon` is a finite
+    number above 0. The other arguments, among them the keywords `accountant`, `sampling` and
+    `unit`, and the errors are those of :func:`epsilon_for_noise`.
     """
     check_number("epsilon", epsilon, above=0)
-    setting = _Setting(cohort, population, rounds, delta, accountant, sampling, unit)
+    setting = _Setting(cohort, population, rounds, delta, **more)
     quick = dataclasses.replace(setting, accountant="rdp")
     # PLD is slow if the noise is small. So begin with the noise that RDP needs, which is enough.
     enough = 1.0 if setting == quick else _least_noise(quick, epsilon, 1.0, 0.1)[0]
@@ -120,9 +115,9 @@ class _Setting:
     population: int
     rounds: int
     delta: float
-    accountant: str
-    sampling: str
-    unit: str
+    accountant: str = "pld"
+    sampling: str = "poisson"
+    unit: str = "client"
 
     def __post_init__(self):
         for name in ("cohort", "population", "rounds"):
@@ -163,19 +158,15 @@ class _Setting:
         return float(accountant.compose(event, self.rounds).get_epsilon(self.delta))
 
     def guarantee(self, noise_multiplier: float, epsilon: float) -> PrivacyGuarantee:
+        noise = float(noise_multiplier)
         of = f"{self.cohort:,} of {self.population:,} a round"
         words = {
             "poisson": f"Poisson sampling, {of} on average",
             "fixed": f"fixed-size sampling without replacement, {of}",
             "none": "no sampling assumed",
-        }[self.sampling]
+        }
+        sampling = f"{words[self.sampling]}, {self.rounds:,} round(s)"
         neighbours = "replace one" if self.sampling == "fixed" else "add or remove one"
         return PrivacyGuarantee(
-            epsilon,
-            self.delta,
-            float(noise_multiplier),
-            self.unit,
-            f"{words}, {self.rounds:,} round(s)",
-            neighbours,
-            self.accountant,
+            epsilon, self.delta, noise, self.unit, sampling, neighbours, self.accountant
         )

@@ -15,10 +15,11 @@ def epsilon_for_tree(
 ) -> PrivacyGuarantee:
     """Returns the guarantee of tree aggregation, for any way of sampling the clients.
 
-    In DP-FTRL (Kairouz et al. 2021, arXiv 2103.00039, appendix D) the server releases sums
-    over runs of rounds, the nodes of a binary tree. Each round is in at most
-    log2(rounds) + 1 nodes, and every node has the same noise. A client may take part in one
-    round of each tree.
+    In DP-FTRL (Kairouz et al. 2021, arXiv 2103.00039, appendix D) the server releases sums over
+    runs of rounds, the nodes of a binary tree. Each round is in at most log2(rounds) + 1 nodes, and
+    every node has the same noise. A client may take part in one round of each tree. Neighbouring
+    data sets differ by one unit whose updates are replaced by zeros. The accountant is "rdp", the
+    only one that supports trees.
 
     Args:
       noise_multiplier: the noise of a node divided by the clipping norm, at least 0.
@@ -26,10 +27,6 @@ def epsilon_for_tree(
       delta: above 0 and below 1.
       trees: the number of trees, at least 1.
       unit: "client" or "example".
-
-    Returns:
-      The guarantee by the accountant "rdp", the only one that supports trees. Neighbouring
-      data sets differ by one unit whose updates are replaced by zeros.
 
     Raises:
       ValueError: if an argument is out of range.
@@ -44,13 +41,6 @@ def epsilon_for_tree(
         tree = dp_accounting.dp_event.SingleEpochTreeAggregationDpEvent(noise_multiplier, rounds)
         accountant = RdpAccountant(RDP_ORDERS, NeighboringRelation.REPLACE_SPECIAL)
         epsilon = float(accountant.compose(tree, trees).get_epsilon(delta))
-    return PrivacyGuarantee(
-        epsilon,
-        delta,
-        noise_multiplier,
-        unit,
-        "no sampling assumed, in at most one round of each of "
-        f"{trees:,} tree(s) of {rounds:,} rounds",
-        "zero out one",
-        "rdp",
-    )
+    part = f"in at most one round of each of {trees:,} tree(s) of {rounds:,} rounds"
+    sampling = f"no sampling assumed, {part}"
+    return PrivacyGuarantee(epsilon, delta, noise_multiplier, unit, sampling, "zero out one", "rdp")

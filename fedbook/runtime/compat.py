@@ -1,12 +1,11 @@
 """TensorFlow Federated 0.87 on today's Python, TensorFlow and numpy.
 
-TFF 0.87.0, the newest release, was built for Python 3.11 and TensorFlow 2.14.
-It runs on Python 3.11 to 3.13 with TensorFlow 2.19 to 2.21 once three things
-are in place before it is imported: Keras 2 (the ``tf_keras`` package), a
-stand-in for each of the few modules of TFF and tensorflow-privacy that need
-packages which no longer exist, and an execution context whose worker process
-ends with its parent (:mod:`fedbook.runtime.worker`). :func:`install` does all
-three; ``import fedbook`` calls it.
+TFF 0.87.0, the newest release, was built for Python 3.11 and TensorFlow 2.14. It runs on Python
+3.11 to 3.13 with TensorFlow 2.19 to 2.21 once three things are in place before it is imported:
+Keras 2 (the ``tf_keras`` package), a stand-in for each of the few modules of TFF and
+tensorflow-privacy that need packages which no longer exist, and an execution context whose worker
+process ends with its parent (:mod:`fedbook.runtime.worker`). :func:`install` does all three;
+``import fedbook`` calls it.
 """
 
 import asyncio
@@ -17,6 +16,10 @@ import os
 import sys
 import types
 
+_NO_ESTIMATOR = (
+    "it needs tf.estimator, which TensorFlow dropped in 2.16; "
+    "use tensorflow_privacy's Keras optimisers"
+)
 # Module that cannot be imported today -> (the names that are taken from it, why).
 STUBS = {
     "tensorflow_federated.python.core.environments.jax": (
@@ -28,16 +31,8 @@ STUBS = {
         "it needs google-vizier 0.1.11, which pins an old protobuf; "
         "use tff.learning.programs.train_model",
     ),
-    "tensorflow_privacy.privacy.estimators.dnn": (
-        ("DNNClassifier",),
-        "it needs tf.estimator, which TensorFlow dropped in 2.16; "
-        "use tensorflow_privacy's Keras optimisers",
-    ),
-    "tensorflow_privacy.privacy.estimators.v1.dnn": (
-        ("DNNClassifier",),
-        "it needs tf.estimator, which TensorFlow dropped in 2.16; "
-        "use tensorflow_privacy's Keras optimisers",
-    ),
+    "tensorflow_privacy.privacy.estimators.dnn": (("DNNClassifier",), _NO_ESTIMATOR),
+    "tensorflow_privacy.privacy.estimators.v1.dnn": (("DNNClassifier",), _NO_ESTIMATOR),
 }
 
 _LEGACY = ("1", "true", "True")  # the values of TF_USE_LEGACY_KERAS that TensorFlow accepts
@@ -46,15 +41,13 @@ _LEGACY = ("1", "true", "True")  # the values of TF_USE_LEGACY_KERAS that Tensor
 def install() -> None:
     """Makes ``import tensorflow_federated`` work, and imports it.
 
-    Sets ``TF_USE_LEGACY_KERAS`` and, unless they are set, the variables that
-    silence TensorFlow's start-up log; replaces the modules in :data:`STUBS`;
-    makes :func:`fedbook.runtime.worker.create_execution_context` TFF's default;
-    exempts all objects made so far from garbage collection; and applies
-    nest_asyncio if an event loop is running, as it is in Jupyter.
+    Sets ``TF_USE_LEGACY_KERAS`` and, unless it is set, the variable that silences TensorFlow's
+    start-up log; replaces the modules in :data:`STUBS`; makes
+    :func:`fedbook.runtime.worker.create_execution_context` TFF's default; exempts all objects made
+    so far from garbage collection; and applies nest_asyncio if an event loop runs, as in Jupyter.
 
     Raises:
-      ImportError: if TensorFlow was imported before, with Keras 3, or if TFF is
-        not installed.
+      ImportError: if TensorFlow was imported before, with Keras 3, or if TFF is not installed.
     """
     _require_packages()
     _require_legacy_keras()
@@ -129,10 +122,7 @@ def _without_keras_3():
 
 @contextlib.contextmanager
 def _without_garbage_collection():
-    """Spares Python from searching a million objects that stay for good.
-
-    That would take 1 s now, and 1.5 s when Python ends.
-    """
+    """Spares Python from searching a million objects that stay: 1 s now, and 1.5 s at the end."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

@@ -1,11 +1,10 @@
 """TFF's worker program, changed so that it listens on a Unix socket.
 
-TFF's ``worker_binary`` listens on ``[::]:port``, which means on every network
-interface, asks for no credentials and executes any TensorFlow graph that it is
-sent. The program has no option for another address, but the literal ``[::]:``
-stands in it exactly once. The copy that is made here has the five bytes
-``unix:`` in its place, so that ``--port=1`` makes it listen on the Unix socket
-``1`` in its working directory, which can be private.
+TFF's ``worker_binary`` listens on ``[::]:port``, which means on every network interface, asks for
+no credentials and executes any TensorFlow graph that it is sent. The program has no option for
+another address, but the literal ``[::]:`` stands in it exactly once. The copy that is made here has
+the five bytes ``unix:`` in its place, so that ``--port=1`` makes it listen on the Unix socket ``1``
+in its working directory, which can be private.
 """
 
 import base64

@@ -1,12 +1,11 @@
 """TFF's worker: the process that runs the computations, and how it ends.
 
-TFF starts its ``worker_binary`` on the first computation and stops it from a
-``__del__`` that does not run when Python exits or is killed, so that 400 MB stay
-behind. Here the kernel ends the worker with its parent, however the parent ends
-(Linux: ``prctl(PR_SET_PDEATHSIG)``), and a worker that has ended is started
-again. TFF's own worker can be reached, and told to run anything, from the whole
-network; this one listens on a Unix socket in a directory that only its owner can
-enter (:mod:`fedbook.runtime.patched_binary`). All else is TFF's public API.
+TFF starts its ``worker_binary`` on the first computation and stops it from a ``__del__`` that does
+not run when Python exits or is killed, so that 400 MB stay behind. Here the kernel ends the worker
+with its parent, however the parent ends (Linux: ``prctl(PR_SET_PDEATHSIG)``), and a worker that has
+ended is started again. TFF's own worker can be reached, and told to run anything, from the whole
+network; this one listens on a Unix socket in a directory that only its owner can enter
+(:mod:`fedbook.runtime.patched_binary`). All else is TFF's public API.
 """
 
 import os
@@ -54,8 +53,8 @@ _DEATHS_PER_CALL = 3
 class LocalWorker:
     """A worker process on this machine, started when first needed.
 
-    Its working directory is the private directory of its socket, so a computation
-    that names files has to give their absolute paths.
+    Its working directory is the private directory of its socket, so a computation that names files
+    has to give their absolute paths.
 
     Attributes:
       process: the ``subprocess.Popen`` of the worker, or None before the start.
@@ -66,10 +65,9 @@ class LocalWorker:
         """Describes the worker; nothing starts yet.
 
         Args:
-          max_concurrent_computation_calls: how many clients are computed at the
-            same time; by default as many as there are cores (more take more
-            memory and are no faster), -1 for no limit. Each client's operations
-            get an equal share of the cores.
+          max_concurrent_computation_calls: how many clients are computed at the same time; by
+            default as many as there are cores (more take more memory and are no faster), -1 for no
+            limit. Each client's operations get an equal share of the cores.
         """
         cores = len(os.sched_getaffinity(0))
         self._concurrency = max_concurrent_computation_calls or cores
@@ -93,12 +91,9 @@ class LocalWorker:
           RuntimeError: if no worker answers within 60 s, or if the worker or its socket
             has no safe place on this machine.
         """
-        socket = self._start()
-        channel = grpc.insecure_channel(
-            # In an address, spaces and letters beyond ASCII stand as %20 and the like.
-            "unix:" + urllib.parse.quote(os.fsencode(socket)),
-            _CHANNEL_OPTIONS,
-        )
+        # In an address, spaces and letters beyond ASCII stand as %20 and the like.
+        address = "unix:" + urllib.parse.quote(os.fsencode(self._start()))
+        channel = grpc.insecure_channel(address, _CHANNEL_OPTIONS)
         if not _is_ready(channel, _START_SECONDS, self.is_alive):
             raise RuntimeError(f"TFF's worker did not start. {self.describe_end()}")
         return tff.framework.RemoteExecutorGrpcStub(channel)
@@ -127,18 +122,10 @@ class LocalWorker:
         # Not the parent's stdout: the worker would keep a pipe open, and Jupyter
         # would show its log between the reader's results.
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (it is closed with the worker)
+        launcher = [sys.executable, "-I", "-S", "-c", _EXEC_WITH_PARENT, str(os.getpid())]
+        concurrency = f"--max_concurrent_computation_calls={self._concurrency}"
         self.process = subprocess.Popen(
-            [
-                sys.executable,
-                "-I",
-                "-S",
-                "-c",
-                _EXEC_WITH_PARENT,
-                str(os.getpid()),
-                binary,
-                f"--port={self.socket.name}",
-                f"--max_concurrent_computation_calls={self._concurrency}",
-            ],
+            [*launcher, binary, f"--port={self.socket.name}", concurrency],
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,
@@ -155,9 +142,9 @@ class LocalWorker:
 class WorkerExecutorFactory(tff.framework.ExecutorFactory):
     """Creates TFF executors on a worker, and gives up on one that keeps ending.
 
-    TFF repeats a call for as long as the connection to its worker breaks. A
-    computation that itself ends the worker (out of memory, say) would be
-    repeated for ever; after three ends in a row this factory raises instead.
+    TFF repeats a call for as long as the connection to its worker breaks. A computation that itself
+    ends the worker (out of memory, say) would be repeated for ever; after three ends in a row this
+    factory raises instead.
     """
 
     def __init__(self, worker: LocalWorker):
@@ -212,10 +199,10 @@ def create_execution_context(
     """Returns a context that runs TFF computations on `worker`.
 
     Args:
-      worker: where to run; a new :class:`LocalWorker` by default. Make the
-        result the default with ``tff.framework.set_default_context``.
-      simulate_secure_sums: whether to compute TFF's secure sums too, which the
-        worker cannot: in the clear, with the numbers that a secure sum would give.
+      worker: where to run; a new :class:`LocalWorker` by default. Make the result the default with
+        ``tff.framework.set_default_context``.
+      simulate_secure_sums: whether to compute TFF's secure sums too, which the worker cannot: in
+        the clear, with the numbers that a secure sum would give.
     """
     return tff.framework.SyncExecutionContext(
         executor_fn=WorkerExecutorFactory(worker or LocalWorker()),
@@ -228,20 +215,16 @@ def create_execution_context(
 def _compile(computation: tff.framework.ConcreteComputation) -> tff.framework.ConcreteComputation:
     """TFF's native compiler without its Grappler pass.
 
-    On a CPU the pass makes no round faster, takes 0.5 s of the first one, and
-    logs to stderr whatever TF_CPP_MIN_LOG_LEVEL says.
+    On a CPU the pass makes no round faster, takes 0.5 s of the first one, and logs to stderr
+    whatever TF_CPP_MIN_LOG_LEVEL says.
     """
     body, _ = tff.tensorflow.replace_intrinsics_with_bodies(computation.to_building_block())
-    return tff.backends.native.transform_to_native_form(
-        tff.framework.ConcreteComputation(
-            computation_proto=body.proto, context_stack=tff.framework.get_context_stack()
-        )
-    )
+    stack = tff.framework.get_context_stack()
+    bare = tff.framework.ConcreteComputation(computation_proto=body.proto, context_stack=stack)
+    return tff.backends.native.transform_to_native_form(bare)
 
 
-def _compile_in_the_clear(
-    computation: tff.framework.ConcreteComputation,
-) -> tff.framework.ConcreteComputation:
+def _compile_in_the_clear(computation):
     return _compile(tff.backends.test.replace_secure_intrinsics_with_bodies(computation))
 
 

@@ -17,7 +17,7 @@ from typing import Protocol
 
 import numpy as np
 
-from fedbook.checks import check_floats
+from fedbook.checks import check_floats, check_shapes
 
 Memory = list[np.ndarray]
 
@@ -47,21 +47,17 @@ def encode_with_memory(
         RandomK(rescale=False). With a larger error, such as that of RandomK(rescale=True)
         or QSGD with few levels, the memory grows without limit.
       update: the client's model delta.
-      memory: from :func:`zero_memory` or from the last call for the same client, with the
-        shapes of `update`; not changed.
+      memory: from :func:`zero_memory` or from the last call for the same client; not changed.
       seed: as for ``codec.encode``.
 
     Returns:
-      The message, and the client's new memory: ``update + memory`` minus what the server
-      decodes.
+      The message, and the client's new memory: ``update + memory`` minus what the server decodes.
 
     Raises:
       ValueError: if the shapes differ, or as ``codec.encode`` does.
     """
     update = check_floats("update", update)
-    shapes, remembered = [u.shape for u in update], [np.shape(m) for m in memory]
-    if shapes != remembered:
-        raise ValueError(f"memory has shapes {remembered}; it must have those of update, {shapes}.")
-    owed = [u + m for u, m in zip(update, memory)]
+    remembered = check_shapes("memory", memory, update, "update")
+    owed = [u + m for u, m in zip(update, remembered)]
     message = codec.encode(owed, seed)
     return message, [o - sent for o, sent in zip(owed, codec.decode(message))]

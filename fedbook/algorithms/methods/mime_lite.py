@@ -15,10 +15,9 @@ from fedbook.checks import check_number
 def mime_lite(client_lr: float, momentum: float) -> Algorithm:
     """Returns Mime Lite. The server remembers its "velocity".
 
-    A local step goes along ``gradient + momentum * velocity``, and the server's new
-    velocity is ``momentum * velocity + mean gradient``. Karimireddy et al. write
-    ``(1 - momentum) * gradient``; this is TFF's convention, which is the same with another
-    learning rate.
+    A local step goes along ``gradient + momentum * velocity``, and the server's new velocity is
+    ``momentum * velocity + mean gradient``. Karimireddy et al. write ``(1 - momentum) * gradient``;
+    this is TFF's convention, which is the same with another learning rate.
 
     Args:
       client_lr: learning rate of the clients' SGD, above 0.
@@ -46,7 +45,5 @@ def mime_lite(client_lr: float, momentum: float) -> Algorithm:
     )
 
 
-def _send_gradient(
-    server: Memory, clients: Memory, training: LocalTraining
-) -> tuple[Memory, Memory]:
+def _send_gradient(server: Memory, clients: Memory, training: LocalTraining):
     return {"gradient": training.full_gradient()}, clients

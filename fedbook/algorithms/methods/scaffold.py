@@ -41,9 +41,7 @@ def _correction(server: Memory, clients: Memory):
     return [mean - own for mean, own in zip(server["control"], clients["control"])]
 
 
-def _renew_controls(
-    server: Memory, clients: Memory, training: LocalTraining
-) -> tuple[Memory, Memory]:
+def _renew_controls(server: Memory, clients: Memory, training: LocalTraining):
     new, change = [], []
     for mean, own, delta in zip(server["control"], clients["control"], training.delta):
         new.append(own - mean - delta / training.total_rate)

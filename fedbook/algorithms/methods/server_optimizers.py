@@ -36,8 +36,8 @@ def sgd(learning_rate: float = 1.0, momentum: float = 0.0) -> ServerOptimizer:
     round, the velocity approaches ``delta / (1 - momentum)``. The defaults give FedAvg.
 
     Raises:
-      ValueError: if `learning_rate` is not a finite number above 0, or `momentum`
-        not from 0 to below 1.
+      ValueError: if `learning_rate` is not a finite number above 0, or `momentum` not from 0 to
+        below 1.
     """
     learning_rate = check_learning_rate("learning_rate", learning_rate)
     momentum = check_number("momentum", momentum, low=0, below=1)
@@ -128,8 +128,7 @@ def _adaptive(learning_rate, beta_1, beta_2, tau, second_moment) -> ServerOptimi
     beta_2 = check_number("beta_2", beta_2, low=0, below=1)
 
     def initialize(weights):
-        first_v = [np.full(np.shape(w), tau**2, np.float32) for w in weights]
-        return zeros_like(weights), first_v
+        return zeros_like(weights), [np.full(np.shape(w), tau**2, np.float32) for w in weights]
 
     def apply(state, weights, delta):
         m = [beta_1 * a + (1 - beta_1) * d for a, d in zip(state[0], delta, strict=True)]

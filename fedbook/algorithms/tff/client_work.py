@@ -1,9 +1,8 @@
 """``tff.learning``'s federated averaging with a faster part for the clients.
 
-``tff.learning`` trains a client by reducing a ``tf.data.Dataset``: every batch goes
-through the dataset's iterator, and every round carries the client's pipeline. Here
-the client's examples are gathered into tensors once, and all local epochs run in
-one ``tf.while_loop`` over slices of them. The tests hold that the results are the same.
+``tff.learning`` trains a client by reducing a ``tf.data.Dataset``: every batch goes through the
+dataset's iterator, and every round carries the client's pipeline. Here the examples are gathered
+into tensors once, and all local epochs run in one ``tf.while_loop`` over slices of them.
 
 The algorithm is ClientUpdate of McMahan et al. 2017 (arXiv 1602.05629), Algorithm 1,
 with any optimiser in place of SGD (Reddi et al. 2021, arXiv 2003.00295).
@@ -11,7 +10,7 @@ with any optimiser in place of SGD (Reddi et al. 2021, arXiv 2003.00295).
 
 import collections
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -20,6 +19,9 @@ import tensorflow_federated as tff
 from fedbook.checks import check_int, check_type
 from fedbook.data.clients import without_autotuning
 
+AggregationFactory: TypeAlias = (
+    tff.aggregators.WeightedAggregationFactory | tff.aggregators.UnweightedAggregationFactory
+)
 # More examples than a client can hold in memory: one batch of a dataset is all of it.
 _ALL = 1 << 30
 
@@ -34,19 +36,14 @@ def build_fast_fed_avg(
     shuffle_seed: int | None = None,
     client_weighting: tff.learning.ClientWeighting = tff.learning.ClientWeighting.NUM_EXAMPLES,
     model_distributor: tff.learning.templates.DistributionProcess | None = None,
-    model_aggregator: (
-        tff.aggregators.WeightedAggregationFactory
-        | tff.aggregators.UnweightedAggregationFactory
-        | None
-    ) = None,
+    model_aggregator: AggregationFactory | None = None,
     metrics_aggregator: Callable[..., Any] | None = None,
 ) -> tff.learning.templates.LearningProcess:
     """Builds federated averaging with :func:`build_client_work`.
 
     It has the same state and metrics as the process of
-    ``tff.learning.algorithms.build_weighted_fed_avg`` and, on the same batches, arrives at
-    the same weights. Arguments that are not named below are those of
-    :func:`build_client_work`.
+    ``tff.learning.algorithms.build_weighted_fed_avg`` and, on the same batches, arrives at the same
+    weights. Arguments that are not named below are those of :func:`build_client_work`.
 
     Args:
       model: the functional model, such as :func:`fedbook.models.functional.classifier`
@@ -54,8 +51,7 @@ def build_fast_fed_avg(
       client_optimizer: of the local steps.
       server_optimizer: takes the mean model delta for its gradient; by default SGD
         with learning rate 1, as in McMahan et al. 2017.
-      model_distributor: how the model gets to the clients; by default it is sent
-        as it is.
+      model_distributor: how the model gets to the clients; by default it is sent as it is.
       model_aggregator: how the deltas are averaged, by default as a weighted mean. Any
         aggregation factory will do; an unweighted one counts every client once.
 
@@ -84,9 +80,8 @@ def build_fast_fed_avg(
 
     @tff.tensorflow.computation
     def initial_weights():
-        return tff.learning.models.ModelWeights(
-            *(tuple(map(tf.convert_to_tensor, weights)) for weights in model.initial_weights)
-        )
+        parts = [tuple(map(tf.convert_to_tensor, part)) for part in model.initial_weights]
+        return tff.learning.models.ModelWeights(*parts)
 
     weights_type = initial_weights.type_signature.result
     return tff.learning.templates.compose_learning_process(
@@ -124,9 +119,8 @@ def build_client_work(
         order also depends on the numbers of the round and of the epoch; clients of the
         same size get the same one. With None every epoch keeps the dataset's order.
       client_weighting: by examples (each counted once an epoch) or uniform.
-      metrics_aggregator: from the model's ``finalize_metrics`` to a computation
-        that aggregates the clients' metrics;
-        ``tff.learning.metrics.sum_then_finalize`` by default.
+      metrics_aggregator: from the model's ``finalize_metrics`` to a computation that aggregates the
+        clients' metrics; ``tff.learning.metrics.sum_then_finalize`` by default.
 
     Returns:
       A process with the round's number for its state. A client's dataset yields
@@ -140,34 +134,18 @@ def build_client_work(
     check_int("epochs", epochs, 1)
     check_type("model", model, tff.learning.models.FunctionalModel)
     check_type("optimizer", optimizer, tff.learning.optimizers.Optimizer)
-    aggregate_metrics = (metrics_aggregator or tff.learning.metrics.sum_then_finalize)(
-        model.finalize_metrics
-    )
-    weights_type = tff.types.tensorflow_to_type(
-        tff.learning.models.ModelWeights(
-            *(
-                tuple(tf.TensorSpec(w.shape, w.dtype) for w in weights)
-                for weights in model.initial_weights
-            )
-        )
-    )
+    build_aggregation = metrics_aggregator or tff.learning.metrics.sum_then_finalize
+    aggregate_metrics = build_aggregation(model.finalize_metrics)
+    specs = [tuple(tf.TensorSpec(w.shape, w.dtype) for w in part) for part in model.initial_weights]
+    weights_type = tff.types.tensorflow_to_type(tff.learning.models.ModelWeights(*specs))
     data_type = tff.SequenceType(tff.types.tensorflow_to_type(model.input_spec))
+    settings = model, optimizer, batch_size, epochs, shuffle_seed, client_weighting
 
     @tff.tensorflow.computation(np.int64, weights_type, data_type)
     def train_client(round_number, weights, dataset):
-        x, y = _gather(dataset, model.input_spec)
-        return _train(
-            model,
-            optimizer,
-            (weights.trainable, weights.non_trainable),
-            x,
-            y,
-            round_number,
-            batch_size=batch_size,
-            epochs=epochs,
-            shuffle_seed=shuffle_seed,
-            weighting=client_weighting,
-        )
+        examples = _gather(dataset, model.input_spec)
+        variables = weights.trainable, weights.non_trainable
+        return _train(*settings, variables, examples, round_number)
 
     @tff.tensorflow.computation(np.int64)
     def add_one(round_number):
@@ -208,10 +186,10 @@ def _gather(dataset: tf.data.Dataset, spec: Any) -> tuple[Any, Any]:
 
 @tf.function
 def _train(
-    model, optimizer, weights, x, y, round_number, *, batch_size, epochs, shuffle_seed, weighting
+    model, optimizer, batch_size, epochs, shuffle_seed, weighting, weights, examples, round_number
 ):
     """Returns TFF's ClientResult and the unfinalised metrics."""
-    size = tf.shape(tf.nest.flatten(y)[0])[0]
+    size = tf.shape(tf.nest.flatten(examples[1])[0])[0]
     start, fixed = weights
     # The worker's session inlines no functions: each call of one in a step would cost as
     # much as several of its operations. TFF's model has only these to offer.
@@ -224,10 +202,10 @@ def _train(
     )
 
     def batch(order, first):
+        rows = slice(first, first + batch_size)
         if order is None:
-            return tf.nest.map_structure(lambda tensor: tensor[first : first + batch_size], (x, y))
-        chosen = order[first : first + batch_size]
-        return tf.nest.map_structure(lambda tensor: tf.gather(tensor, chosen), (x, y))
+            return tf.nest.map_structure(lambda tensor: tensor[rows], examples)
+        return tf.nest.map_structure(lambda tensor: tf.gather(tensor, order[rows]), examples)
 
     def local_step(order, first, trained, optimizer_state, metrics):
         batch_x, batch_y = batch(order, first)
@@ -237,13 +215,10 @@ def _train(
             loss = model.loss(output=output, label=batch_y)
         gradients = tape.gradient(loss, trained)
         optimizer_state, trained = optimizer.next(optimizer_state, trained, gradients)
-        metrics = update_metrics(
-            metrics,
-            labels=batch_y,
-            batch_output=tff.learning.models.BatchOutput(
-                loss=loss, predictions=output, num_examples=tf.minimum(batch_size, size - first)
-            ),
+        measured = tff.learning.models.BatchOutput(
+            loss=loss, predictions=output, num_examples=tf.minimum(batch_size, size - first)
         )
+        metrics = update_metrics(metrics, labels=batch_y, batch_output=measured)
         return first + batch_size, trained, optimizer_state, metrics
 
     def local_epoch(epoch, *training):
@@ -266,15 +241,12 @@ def _train(
         (0, start, optimizer_state, model.initialize_metrics_state()),
         parallel_iterations=1,
     )
-    delta = tf.nest.map_structure(
-        tf.subtract, start, trained
-    )  # in the direction of a gradient, as TFF has it
+    # In the direction of a gradient, as TFF has it.
+    delta = tf.nest.map_structure(tf.subtract, start, trained)
     finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(d)) for d in tf.nest.flatten(delta)])
     delta = tf.nest.map_structure(lambda d: tf.where(finite, d, tf.zeros_like(d)), delta)
-    if weighting == tff.learning.ClientWeighting.NUM_EXAMPLES:
-        weight = tf.cast(epochs * size, tf.float32)
-    else:
-        weight = 1.0
+    by_examples = weighting == tff.learning.ClientWeighting.NUM_EXAMPLES
+    weight = tf.cast(epochs * size, tf.float32) if by_examples else 1.0
     weight = tf.where(finite, weight, 0.0)
     metrics = tf.cond(finite, lambda: metrics, model.initialize_metrics_state)
     return tff.learning.templates.ClientResult(update=delta, update_weight=weight), metrics

@@ -48,10 +48,10 @@ def build_error_feedback(
       seed: of the codec's randomness, from 0 to 2**31 - 1.
 
     Returns:
-      A process. Its state is ``OrderedDict(weights, seed)``: the list of trainable weights,
-      and int32 [2]. Its ``next(state, client_datasets, memories)`` returns the new state,
-      the list of the clients' new memories in the same order, and ``OrderedDict(loss,
-      num_examples, uplink_bytes_per_client, uplink_bytes)``.
+      A process. Its state is ``OrderedDict(weights, seed)``: the list of trainable weights, and
+      int32 [2]. Its ``next(state, client_datasets, memories)`` returns the new state, the clients'
+      new memories in their order, and ``OrderedDict(loss, num_examples, uplink_bytes_per_client,
+      uplink_bytes)``.
 
     Raises:
       ValueError: if a number is out of range, the model's variables are not all trainable
@@ -59,20 +59,14 @@ def build_error_feedback(
       TypeError: if `codec` is not such a codec.
     """
     messages.check_coder(codec)
-    first_seed = messages.first_state(seed)
+    initial_seed = messages.first_state(seed)
     # build_fed_avg checks the other arguments.
     plain = build_fed_avg(model_fn, client_learning_rate, server_learning_rate)
     weights_type = plain.initialize.type_signature.result.member
     data_type = plain.next.type_signature.parameter[1].member
     message_bytes = codec.message_bytes(messages.float_shapes(weights_type))
 
-    @tff.tensorflow.computation
-    def initial_seed():
-        return tf.constant(first_seed)
-
-    seed_type = initial_seed.type_signature.result
-
-    @tff.tensorflow.computation(weights_type, seed_type, data_type, weights_type)
+    @tff.tensorflow.computation(weights_type, messages.STATE, data_type, weights_type)
     def train_and_code(weights, round_seed, dataset, memory):
         model = model_fn()
 
@@ -108,18 +102,12 @@ def build_error_feedback(
             train_and_code, (at_clients.weights, at_clients.seed, datasets, memories)
         )
         num_examples = tff.federated_sum(examples)
-        new_weights = tff.federated_map(
-            move_server, (state.weights, tff.federated_sum(weighted), num_examples)
-        )
+        sent_sum = tff.federated_sum(weighted)
+        new_weights = tff.federated_map(move_server, (state.weights, sent_sum, num_examples))
         new_seed = tff.federated_map(messages.next_state, state.seed)
-        sent = messages.count_bytes(message_bytes)
         trained = tff.federated_map(mean_metrics, (tff.federated_sum(loss), num_examples))
-        metrics = collections.OrderedDict(
-            loss=trained.loss,
-            num_examples=trained.num_examples,
-            uplink_bytes_per_client=sent.uplink_bytes_per_client,
-            uplink_bytes=sent.uplink_bytes,
-        )
+        metrics = collections.OrderedDict(loss=trained.loss, num_examples=trained.num_examples)
+        metrics.update(messages.count_bytes(message_bytes))
         new_state = collections.OrderedDict(weights=new_weights, seed=new_seed)
         return tff.federated_zip(new_state), kept, tff.federated_zip(metrics)
 

@@ -9,34 +9,22 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fedbook.algorithms.tff.local_training import (
-    ModelFn,
-    mean_metrics,
-    shapes_and_batches,
-    train_model,
-)
+from fedbook.algorithms.tff.local_training import ModelFn, mean_metrics, model_types, train_model
 from fedbook.checks import check_learning_rate
 
 
 def move_weights(
-    weights: list[tf.Tensor],
-    delta_sum: list[tf.Tensor],
-    num_examples: tf.Tensor,
-    learning_rate: float,
+    weights: list[tf.Tensor], delta_sum: list[tf.Tensor], total: tf.Tensor, learning_rate: float
 ) -> list[tf.Tensor]:
-    """Moves the weights by the mean of the model deltas, weighted by examples.
+    """Moves the server's weights by the weighted mean of the model deltas.
 
     Args:
       weights: the server's.
-      delta_sum: the sum over clients of their model delta times their number of
-        examples, shaped like `weights`.
-      num_examples: float32 scalar, the cohort's; if it is 0, `weights` are
-        returned unchanged.
-      learning_rate: of the server; 1 puts the server at the weighted mean of the
-        clients' weights.
+      delta_sum: the sum over clients of delta times client's weight, shaped like `weights`.
+      total: float32 scalar, the sum of the clients' weights; if it is 0, nothing moves.
+      learning_rate: of the server; 1 puts the server at the weighted mean of the clients' models.
     """
-    # divide_no_nan: 0 where nobody has examples, so that such a round changes nothing.
-    mean_delta = [tf.math.divide_no_nan(s, num_examples) for s in delta_sum]
+    mean_delta = [tf.math.divide_no_nan(s, total) for s in delta_sum]
     return [w + learning_rate * d for w, d in zip(weights, mean_delta, strict=True)]
 
 
@@ -45,32 +33,29 @@ def build_fed_avg(
 ) -> tff.templates.IterativeProcess:
     """Builds federated averaging for a model, in Federated Core.
 
-    Clients count by their number of examples. A cohort without any example, or without
-    any client, leaves the weights as they are, and its `loss` is 0. No update is rejected:
-    one client's NaN makes the server's weights NaN, where ``tff.learning`` would leave
-    that client out.
+    Clients count by their number of examples. A cohort without any example, or without any client,
+    leaves the weights as they are, and its `loss` is 0. No update is rejected: one client's NaN
+    makes the server's weights NaN, where ``tff.learning`` would leave that client out.
 
     Args:
-      model_fn: builds the model, a new one each time it is called; its trainable
-        variables are float32 and it has no others but metrics.
+      model_fn: builds the model, a new one each time it is called; its trainable variables are
+        float32 and it has no others but metrics.
       client_learning_rate: of the clients' SGD, above 0.
       server_learning_rate: factor on the mean model delta, above 0.
 
     Returns:
-      A process whose state is the list of the trainable weights, float32 arrays
-      at the server, and whose ``next(weights, client_datasets)`` returns the new
-      weights and ``OrderedDict(loss, num_examples)``: float32 scalars, the mean
-      over all examples of the cohort of their loss while the clients trained,
-      and their number. Datasets yield batches of the model's `input_spec`.
+      A process whose state is the list of the trainable weights, float32 arrays at the server, and
+      whose ``next(weights, client_datasets)`` returns the new weights and ``OrderedDict(loss,
+      num_examples)``: float32 scalars, the mean over all examples of the cohort of their loss while
+      the clients trained, and their number. Datasets yield batches of the model's `input_spec`.
 
     Raises:
-      ValueError: if a learning rate is not above 0 or not finite, or the model
-        has non-trainable variables or trainable ones that are not float32.
+      ValueError: if a learning rate is not above 0 or not finite, or the model has non-trainable
+        variables or trainable ones that are not float32.
     """
     check_learning_rate("client_learning_rate", client_learning_rate)
     check_learning_rate("server_learning_rate", server_learning_rate)
-    shapes, batches = shapes_and_batches(model_fn)
-    weights_type = tff.to_type([(np.float32, shape) for shape in shapes])
+    weights_type, batches = model_types(model_fn)
 
     @tff.tensorflow.computation
     def initial_weights():

@@ -21,18 +21,15 @@ def train_model(
 
     Args:
       model: its trainable variables are overwritten with `weights`, then trained.
-      dataset: batches of the model's `input_spec`, each of at least one example;
-        may hold no batch.
+      dataset: batches of the model's `input_spec`, each of at least one example; may hold no batch.
       weights: where to start, in the order of ``model.trainable_variables``.
       learning_rate: of the client's SGD.
-      correction: shaped like `weights`, added to the gradient in every step; by default
-        nothing is.
+      correction: shaped like `weights`, added to the gradient in every step; by default nothing is.
 
     Returns:
-      The model delta (weights after minus before, shaped like `weights`); and as float32
-      scalars the number of steps, the number of examples seen (an example counts once a
-      local epoch), and the sum over these examples of their loss when they were seen. All
-      are zero for an empty dataset.
+      The model delta (weights after minus before, shaped like `weights`); and as float32 scalars
+      the number of steps, the number of examples seen (an example counts once a local epoch), and
+      the sum over them of their loss when they were seen. All are zero for an empty dataset.
     """
     for variable, value in zip(model.trainable_variables, weights, strict=True):
         variable.assign(value)
@@ -54,18 +51,18 @@ def train_model(
     return delta, steps, num_examples, loss_sum
 
 
-def shapes_and_batches(model_fn: ModelFn) -> tuple[list[tuple[int, ...]], tff.SequenceType]:
-    """Returns the shapes of a model's trainable variables, and the type of its batches.
+def model_types(model_fn: ModelFn) -> tuple[tff.Type, tff.SequenceType]:
+    """Returns the types of the list of a model's trainable variables and of its datasets.
 
     Raises:
-      ValueError: if the model has non-trainable variables or trainable ones that
-        are not float32.
+      ValueError: if the model has non-trainable variables or trainable ones that are not float32.
     """
     with tf.Graph().as_default():  # a model to look at; its variables end with the graph
         model = model_fn()
         _check_variables(model)
-        shapes = [tuple(v.shape) for v in model.trainable_variables]
-        return shapes, tff.SequenceType(tff.types.tensorflow_to_type(model.input_spec))
+        weights = [(np.float32, tuple(v.shape)) for v in model.trainable_variables]
+        batches = tff.SequenceType(tff.types.tensorflow_to_type(model.input_spec))
+        return tff.to_type(weights), batches
 
 
 @tff.tensorflow.computation(np.float32, np.float32)
@@ -83,7 +80,5 @@ def _check_variables(model: tff.learning.models.VariableModel) -> None:
         )
     for variable in model.trainable_variables:
         if variable.dtype != tf.float32:
-            raise ValueError(
-                f"model_fn builds a model whose variable {variable.name} is {variable.dtype.name}; "
-                "it must be float32."
-            )
+            found = f"variable {variable.name} is {variable.dtype.name}"
+            raise ValueError(f"model_fn builds a model whose {found}; it must be float32.")

@@ -15,6 +15,8 @@ import tensorflow_federated as tff
 
 from fedbook.checks import check_int
 
+STATE = tff.TensorType(np.int32, [2])
+
 
 @runtime_checkable
 class TensorCoder(Protocol):
@@ -37,23 +39,18 @@ def check_coder(codec: Any) -> TensorCoder:
     return codec
 
 
-def first_state(seed: int) -> np.ndarray:
-    """Returns the state before round 1.
-
-    Raises:
-      ValueError: if `seed` is not an int from 0 to 2**31 - 1.
-    """
-    return np.array([check_int("seed", seed, 0, 2**31 - 1), 0], np.int32)
+def first_state(seed: int) -> tff.Computation:
+    """Returns a computation of the first state; raises ValueError unless 0 <= `seed` < 2**31."""
+    seed = check_int("seed", seed, 0, 2**31 - 1)
+    return tff.tensorflow.computation(lambda: tf.constant([seed, 0]))
 
 
-def count_bytes(per_client: int) -> Any:
+def count_bytes(per_client: int) -> collections.OrderedDict[str, Any]:
     """Returns a round's measurements, at the server; to be called in a federated computation."""
-    messages = tff.federated_value(np.int64(per_client), tff.CLIENTS)
-    return tff.federated_zip(
-        collections.OrderedDict(
-            uplink_bytes_per_client=tff.federated_value(np.int64(per_client), tff.SERVER),
-            uplink_bytes=tff.federated_sum(messages),
-        )
+    length = np.int64(per_client)
+    return collections.OrderedDict(
+        uplink_bytes_per_client=tff.federated_value(length, tff.SERVER),
+        uplink_bytes=tff.federated_sum(tff.federated_value(length, tff.CLIENTS)),
     )
 
 
@@ -69,25 +66,23 @@ def float_shapes(value_type: Any) -> list[tuple[int, ...]]:
     Raises:
       ValueError: if one of them is not float32 or does not have a known shape.
     """
-    flat = [value_type] if isinstance(value_type, tff.TensorType) else _flatten(value_type)
+    flat = _flatten(value_type)
     for tensor in flat:
-        known = isinstance(tensor, tff.TensorType) and None not in (tensor.shape or ())
-        if not known or tensor.shape is None or tensor.dtype != np.float32:
+        known = isinstance(tensor, tff.TensorType) and tensor.shape is not None
+        if not known or None in tensor.shape or tensor.dtype != np.float32:
             raise ValueError(
                 f"the values hold {tensor}; a codec needs float32 tensors with known shapes."
             )
     return [tuple(tensor.shape) for tensor in flat]
 
 
-@tff.tensorflow.computation(tff.TensorType(np.int32, [2]))
+@tff.tensorflow.computation(STATE)
 def next_state(state):
     """Adds one to the number of the round."""
     return state + tf.constant([0, 1])
 
 
 def _flatten(value_type: Any) -> list[Any]:
-    return [
-        leaf
-        for member in value_type
-        for leaf in (_flatten(member) if isinstance(member, tff.StructType) else [member])
-    ]
+    if not isinstance(value_type, tff.StructType):
+        return [value_type]
+    return [leaf for member in value_type for leaf in _flatten(member)]

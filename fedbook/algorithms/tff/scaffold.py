@@ -14,15 +14,9 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fedbook.algorithms.tff.local_training import (
-    ModelFn,
-    mean_metrics,
-    shapes_and_batches,
-    train_model,
-)
+from fedbook.algorithms.tff.fed_avg import move_weights
+from fedbook.algorithms.tff.local_training import ModelFn, mean_metrics, model_types, train_model
 from fedbook.checks import check_int, check_learning_rate
-
-Controls = Mapping[str, list[np.ndarray]]
 
 
 def train_corrected(
@@ -35,23 +29,16 @@ def train_corrected(
 ) -> tuple[list[tf.Tensor], list[tf.Tensor], tf.Tensor, tf.Tensor]:
     """Trains on one client's batches as SCAFFOLD does.
 
-    Args:
-      model: as for :func:`~fedbook.algorithms.tff.local_training.train_model`, and so are
-        `dataset` and `weights`.
-      dataset: see there.
-      weights: see there.
-      server_control: shaped like `weights`.
-      client_control: shaped like `weights`.
-      learning_rate: of the client's SGD.
+    The controls are shaped like `weights`; the other arguments are those of
+    :func:`~fedbook.algorithms.tff.local_training.train_model`.
 
     Returns:
-      The model delta; the change of the client's control (both shaped like
-      `weights`); the number of examples seen and the sum of their losses when they
-      were seen (float32 scalars). All are zero for an empty dataset.
+      The model delta; the change of the client's control (both shaped like `weights`); the number
+      of examples seen and the sum of their losses when they were seen (float32 scalars). All are
+      zero for an empty dataset.
     """
     correction = [s - c for s, c in zip(server_control, client_control, strict=True)]
-    trained = train_model(model, dataset, weights, learning_rate, correction)
-    delta, steps, num_examples, loss_sum = trained
+    delta, steps, examples, loss = train_model(model, dataset, weights, learning_rate, correction)
     # The new control is -correction - delta / (steps * learning_rate), the mean gradient of
     # the steps; its change is that minus the old one, which leaves the server's.
     has_trained = tf.cast(steps > 0.0, tf.float32)
@@ -59,7 +46,7 @@ def train_corrected(
         -has_trained * s - tf.math.divide_no_nan(d, steps * learning_rate)
         for s, d in zip(server_control, delta)
     ]
-    return delta, change, num_examples, loss_sum
+    return delta, change, examples, loss
 
 
 def build_scaffold(
@@ -70,42 +57,38 @@ def build_scaffold(
 ) -> tff.templates.IterativeProcess:
     """Builds SCAFFOLD for a model, in Federated Core.
 
-    All clients that have examples count the same, as in the paper. Clients without
-    examples do not count and keep their control. A cohort without any example leaves the
-    state as it is; a cohort without any client is something that TFF cannot run. NaN is
-    not caught.
+    All clients that have examples count the same, as in the paper. Clients without examples do not
+    count and keep their control. A cohort without any example leaves the state as it is; a cohort
+    without any client is something that TFF cannot run. NaN is not caught.
 
     Args:
-      model_fn: builds the model, a new one each time it is called; its trainable
-        variables are float32 and it has no others but metrics.
+      model_fn: as for :func:`~fedbook.algorithms.tff.build_fed_avg`.
       num_clients: how many clients there are in all, at least 1: the server's control
         is the mean of theirs only if this is their number.
       client_learning_rate: of the clients' SGD, above 0.
       server_learning_rate: factor on the mean model delta, above 0.
 
     Returns:
-      A process whose state is ``OrderedDict(weights, control)`` at the server, two
-      lists of float32 arrays, the controls zeros at first. Its ``next(state,
-      client_datasets, client_controls)`` returns the new state and ``OrderedDict(
-      controls, metrics)``: the clients' new controls, in the order of the clients, and
-      ``OrderedDict(loss, num_examples)``, float32 scalars over the cohort.
+      A process whose state is ``OrderedDict(weights, control)`` at the server, two lists of float32
+      arrays, the controls zeros at first. Its ``next(state, client_datasets, client_controls)``
+      returns the new state and ``OrderedDict(controls, metrics)``: the clients' new controls, in
+      the order of the clients, and ``OrderedDict(loss, num_examples)``, float32 scalars over the
+      cohort.
 
     Raises:
-      ValueError: if `num_clients` is below 1, a learning rate is not above 0 or not
-        finite, or the model has non-trainable variables or trainable ones that are not
-        float32.
+      ValueError: if `num_clients` is below 1, a learning rate is not above 0 or not finite, or the
+        model has non-trainable variables or trainable ones that are not float32.
     """
     check_int("num_clients", num_clients, 1)
     check_learning_rate("client_learning_rate", client_learning_rate)
     check_learning_rate("server_learning_rate", server_learning_rate)
-    shapes, batches = shapes_and_batches(model_fn)
-    arrays = tff.to_type([(np.float32, shape) for shape in shapes])
+    arrays, batches = model_types(model_fn)
     state_type = tff.to_type(collections.OrderedDict(weights=arrays, control=arrays))
 
     @tff.tensorflow.computation
     def initial_state():
         weights = [v.read_value() for v in model_fn().trainable_variables]
-        control = [tf.zeros(shape) for shape in shapes]
+        control = [tf.zeros_like(w) for w in weights]
         return collections.OrderedDict(weights=weights, control=control)
 
     @tff.tensorflow.computation(state_type, batches, arrays)
@@ -125,10 +108,7 @@ def build_scaffold(
 
     @tff.tensorflow.computation(state_type, arrays, arrays, np.float32)
     def move_server(state, delta_sum, change_sum, clients):
-        weights = [
-            w + server_learning_rate * tf.math.divide_no_nan(d, clients)
-            for w, d in zip(state["weights"], delta_sum, strict=True)
-        ]
+        weights = move_weights(state["weights"], delta_sum, clients, server_learning_rate)
         control = [c + d / num_clients for c, d in zip(state["control"], change_sum, strict=True)]
         return collections.OrderedDict(weights=weights, control=control)
 
@@ -155,7 +135,7 @@ def build_scaffold(
 def run_scaffold_round(
     process: tff.templates.IterativeProcess,
     state: Any,
-    controls: Controls,
+    controls: Mapping[str, list[np.ndarray]],
     cohort: Mapping[str, Any],
 ) -> tuple[Any, dict[str, list[np.ndarray]], Mapping[str, float]]:
     """Runs one round and keeps the clients' controls, which TFF does not do.

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow_federated as tff
 
 from fedbook.checks import check_int
-from fedbook.data import clients
+from fedbook.data.clients import client_data
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -24,9 +24,8 @@ class Partition:
       scheme: the name of the scheme.
       parameters: the arguments of the scheme, and those of the skews added later.
       seed: the seed of the scheme.
-      features: for each client id a function from images [n, ...] to the images as the
-        client sees them; see :func:`fedbook.data.partition.feature_skew`. Empty if all
-        clients see the same.
+      features: for each client id a function from images [n, ...] to the images as the client sees
+        them; see :func:`fedbook.data.partition.feature_skew`. Empty if all clients see the same.
       concepts: for each client id its label for each class, [classes] ints; see
         :func:`fedbook.data.partition.concept_skew`. Empty if all clients use the same labels.
 
@@ -57,8 +56,7 @@ class Partition:
                     + "; it must be a list of ints from 0."
                 )
         sizes = np.array([array.size for array in held.values()])
-        examples = np.concatenate([array.astype(np.int64) for array in held.values()])
-        examples = examples[np.lexsort((examples, np.repeat(np.arange(len(sizes)), sizes)))]
+        examples = np.concatenate([np.sort(array).astype(np.int64) for array in held.values()])
         used, times = np.unique(examples, return_counts=True)
         if used.size != examples.size:
             raise ValueError(
@@ -74,13 +72,10 @@ class Partition:
                 )
         examples.setflags(write=False)  # and with it the parts, which are views
         parts = np.split(examples, np.cumsum(sizes)[:-1])
-        for name, value in {
-            "indices": dict(zip(held, parts)),
-            "parameters": dict(self.parameters),
-            "features": dict(self.features),
-            "concepts": dict(self.concepts),
-        }.items():
-            object.__setattr__(self, name, types.MappingProxyType(value))
+        object.__setattr__(self, "indices", dict(zip(held, parts)))
+        for name in ("indices", "parameters", "features", "concepts"):
+            copy = types.MappingProxyType(dict(getattr(self, name)))
+            object.__setattr__(self, name, copy)
 
     def __len__(self) -> int:
         """Returns the number of clients."""
@@ -90,10 +85,9 @@ class Partition:
         if not isinstance(other, Partition):
             return NotImplemented
         names = ("scheme", "parameters", "seed", "features", "concepts", "client_ids")
-        return all(getattr(self, name) == getattr(other, name) for name in names) and all(
-            np.array_equal(mine, theirs)
-            for mine, theirs in zip(self.indices.values(), other.indices.values())
-        )
+        if any(getattr(self, name) != getattr(other, name) for name in names):
+            return False
+        return all(map(np.array_equal, self.indices.values(), other.indices.values()))
 
     def __repr__(self) -> str:
         parameters = "".join(f", {name}={value!r}" for name, value in self.parameters.items())
@@ -125,24 +119,18 @@ class Partition:
           num_classes: the number of columns; by default the largest label plus 1.
 
         Raises:
-          ValueError: if `labels` has the wrong shape or dtype, is too short, or holds a
-            label that is not below `num_classes`.
+          ValueError: if `labels` has the wrong shape or dtype, is too short, or holds a label that
+            is not below `num_classes`.
         """
         labels = check_covers(self, "labels", check_labels(labels))
-        num_classes = check_classes(labels, num_classes)
-        row = np.repeat(np.arange(len(self)), self.sizes)
-        cells = row * num_classes + labels[all_indices(self)]
-        counts = np.bincount(cells, minlength=len(self) * num_classes)
-        return counts.reshape(len(self), num_classes)
+        classes = check_classes(labels, num_classes)
+        held = self.indices.values()
+        return np.stack([np.bincount(labels[mine], minlength=classes) for mine in held])
 
     def client_images(self, images: np.ndarray) -> np.ndarray:
-        """Returns every image as the client that holds it sees it, in the order given.
+        """Returns all images, [N, 28, 28] float32, each as the client that holds it sees it.
 
-        Args:
-          images: [N, 28, 28] float32, of all examples.
-
-        Returns:
-          `images` itself if there is no feature skew, otherwise a new array.
+        The result is `images` itself if there is no feature skew, and otherwise a new array.
 
         Raises:
           ValueError: if there are too few images, or a transform refuses them.
@@ -152,20 +140,15 @@ class Partition:
             return images
         seen = images.copy()
         for client, transform in self.features.items():
-            held = self.indices[client]
-            if held.size:
+            if (held := self.indices[client]).size:
                 seen[held] = transform(images[held])
         return seen
 
     def client_labels(self, labels: np.ndarray) -> np.ndarray:
-        """Returns every label as the client that holds the example gives it, [N] int32.
-
-        Args:
-          labels: [N] ints from 0, of all examples.
+        """Returns all labels, [N] int32, each as the client that holds the example gives it.
 
         Raises:
-          ValueError: if `labels` has the wrong shape or dtype, is too short, or holds a
-            class that is not in `concepts`.
+          ValueError: as :meth:`label_counts` does, or if a class is not in `concepts`.
         """
         labels = check_covers(self, "labels", check_labels(labels)).astype(np.int32)
         if not self.concepts:
@@ -182,17 +165,14 @@ class Partition:
     ) -> tff.simulation.datasets.ClientData:
         """Returns TFF's ClientData of this partition, with what each client sees.
 
+        Its datasets yield ``OrderedDict(label=int32 [], pixels=float32 [28, 28])``.
+
         Args:
           images: [N, 28, 28] float32, of all examples.
           labels: [N] ints from 0.
 
-        Returns:
-          A ClientData whose datasets yield ``OrderedDict(label=int32 [], pixels=float32
-          [28, 28])``, like those of :mod:`fedbook.data`.
-
         Raises:
-          ValueError: if `images` and `labels` differ in length or are too few, or a client
-            holds no example.
+          ValueError: if these differ in length or are too few, or a client holds no example.
         """
         if len(images) != len(labels):
             raise ValueError(
@@ -205,9 +185,7 @@ class Partition:
                 f"({', '.join(empty[:3])}{', ...' if len(empty) > 3 else ''}); in a simulation "
                 "every client needs an example. Use a scheme with min_size=1."
             )
-        return clients.client_data(
-            self.client_images(images), self.client_labels(labels), self.indices
-        )
+        return client_data(self.client_images(images), self.client_labels(labels), self.indices)
 
 
 def all_indices(partition: Partition) -> np.ndarray:
@@ -235,6 +213,15 @@ def from_owners(
     held = np.split(np.argsort(owner, kind="stable"), np.cumsum(sizes)[:-1])
     ids = [f"client_{number:0{width}d}" for number in range(num_clients)]
     return Partition(dict(zip(ids, held)), scheme, parameters, int(seed))
+
+
+def add_skew(
+    partition: Partition, name: str, parameters: Mapping[str, Any], **changes: Any
+) -> Partition:
+    """Returns the partition with the changes that the skew of this name makes."""
+    scheme = f"{partition.scheme} + {name}"
+    parameters = {**partition.parameters, **parameters}
+    return dataclasses.replace(partition, scheme=scheme, parameters=parameters, **changes)
 
 
 def shuffle_by_class(labels: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -1,11 +1,9 @@
 """Concept skew: groups of clients that use different labels for the same image."""
 
-import dataclasses
-
 import numpy as np
 
 from fedbook.checks import check_int
-from fedbook.data.partition.base import Partition
+from fedbook.data.partition.base import Partition, add_skew
 
 
 def concept_skew(
@@ -16,7 +14,7 @@ def concept_skew(
     num_disputed: int | None = None,
     seed: int = 0,
 ) -> Partition:
-    """Divides the clients into groups that use different labels for the same image.
+    """Returns the partition with `concepts`: groups of clients that use different labels.
 
     Group 0 uses the right labels. The other groups disagree about `num_disputed` classes,
     which are chosen at random and arranged in a circle. Group g labels an image of such a
@@ -30,13 +28,6 @@ def concept_skew(
         have the same number of clients, up to one.
       num_classes: the classes are numbered from 0 to ``num_classes - 1``.
       num_disputed: from 1 to `num_classes`, which is the default.
-      seed: an int from 0.
-
-    Returns:
-      The partition with `concepts`.
-
-    Raises:
-      ValueError: if an argument is out of its range, or `partition` has concepts.
     """
     if partition.concepts:
         raise ValueError(f"partition has concepts already ({partition.scheme}); it must have none.")
@@ -54,15 +45,7 @@ def concept_skew(
         given[circle] = np.roll(circle, -group)
         concepts.append(tuple(given.tolist()))
     groups = rng.permutation(np.arange(len(partition)) % num_groups)
-    return dataclasses.replace(
-        partition,
-        concepts={client: concepts[g] for client, g in zip(partition.client_ids, groups)},
-        scheme=f"{partition.scheme} + concept_skew",
-        parameters={
-            **partition.parameters,
-            "num_groups": num_groups,
-            "num_classes": num_classes,
-            "num_disputed": num_disputed,
-            "concept_seed": int(seed),
-        },
-    )
+    used = {client: concepts[g] for client, g in zip(partition.client_ids, groups)}
+    parameters = {"num_groups": num_groups, "num_classes": num_classes}
+    parameters |= {"num_disputed": num_disputed, "concept_seed": int(seed)}
+    return add_skew(partition, "concept_skew", parameters, concepts=used)

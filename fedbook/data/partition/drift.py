@@ -1,11 +1,9 @@
 """Temporal drift: clients whose mix of classes changes over the rounds."""
 
-import dataclasses
-
 import numpy as np
 
 from fedbook.checks import check_int, check_number
-from fedbook.data.partition.base import Partition, all_indices, check_covers, check_labels
+from fedbook.data.partition.base import Partition, add_skew, all_indices, check_covers, check_labels
 
 
 def temporal_drift(
@@ -19,31 +17,21 @@ def temporal_drift(
 ) -> tuple[Partition, ...]:
     """Spreads each client's examples over time, so that its mix of classes changes.
 
-    The result is one partition for each period of time. Round r of R is in period
-    ``r * num_periods // R``. Every example is in one period, with the client that holds it
-    in `partition`, and each client's examples are divided equally among the periods, up to
-    one.
+    The result is one partition for each period of time, with the same clients, features and
+    concepts. Round r of R is in period ``r * num_periods // R``. Every example is in one period,
+    with the client that holds it in `partition`, and each client's examples are divided equally
+    among the periods, up to one.
 
-    An example arrives at the time ``strength * c + (1 - strength) * u``, where c belongs to
-    its class and u to the example; both are between 0 and 1, and u is uniform. Eichner et
-    al. 2019 (arXiv 1904.10120) study such data, with classes that come and go with the time
-    of day.
+    An example arrives at the time ``strength * c + (1 - strength) * u``, where c belongs to its
+    class and u to the example; both are between 0 and 1, and u is uniform. Eichner et al. 2019
+    (arXiv 1904.10120) study such data, with classes that come and go with the time of day.
 
     Args:
       partition: of any scheme; each client holds at least `num_periods` examples.
-      labels: [N] ints from 0, of all examples.
       num_periods: at least 1.
       strength: from 0 (a random order, so no drift) to 1 (one class after the other).
-      shared: whether the classes come in the same order for all clients, like seasons, or
-        in a different order for each client.
-      seed: an int from 0.
-
-    Returns:
-      `num_periods` partitions with the same clients, features and concepts.
-
-    Raises:
-      ValueError: if an argument is out of its range, or a client holds fewer than
-        `num_periods` examples.
+      shared: whether the classes come in the same order for all clients, like seasons, or in a
+        different order for each client.
     """
     labels = check_covers(partition, "labels", check_labels(labels))
     check_int("num_periods", num_periods, 1)
@@ -70,22 +58,13 @@ def temporal_drift(
     rank = np.arange(len(examples)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     period = rank * num_periods // np.repeat(sizes, sizes)
 
+    settings = {"num_periods": num_periods, "strength": strength, "shared": shared}
+
     def during(number: int) -> Partition:
         now = period == number
         ends = np.cumsum(np.bincount(client[now], minlength=len(partition)))
-        held = np.split(examples[order][now], ends[:-1])
-        return dataclasses.replace(
-            partition,
-            indices=dict(zip(partition.client_ids, held)),
-            scheme=f"{partition.scheme} + temporal_drift",
-            parameters={
-                **partition.parameters,
-                "num_periods": num_periods,
-                "strength": strength,
-                "shared": shared,
-                "drift_seed": int(seed),
-                "period": number,
-            },
-        )
+        held = dict(zip(partition.client_ids, np.split(examples[order][now], ends[:-1])))
+        parameters = {**settings, "drift_seed": int(seed), "period": number}
+        return add_skew(partition, "temporal_drift", parameters, indices=held)
 
     return tuple(during(number) for number in range(num_periods))

@@ -6,7 +6,7 @@ import numpy as np
 import scipy.ndimage
 
 from fedbook.checks import check_int, check_number
-from fedbook.data.partition.base import Partition
+from fedbook.data.partition.base import Partition, add_skew
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,11 +45,8 @@ class Transform:
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Returns the images as the client sees them, a new array of the same shape and dtype.
 
-        Args:
-          images: [n, 28, 28] floats from 0 (paper) to 1 (ink).
-
         Raises:
-          ValueError: if `images` has another rank, or does not hold floats.
+          ValueError: unless `images` is [n, 28, 28] floats, from 0 (paper) to 1 (ink).
         """
         images = np.asarray(images)
         if images.ndim != 3 or images.dtype.kind != "f":
@@ -82,7 +79,7 @@ def feature_skew(
     noise: float = 0.0,
     seed: int = 0,
 ) -> Partition:
-    """Gives each client a :class:`Transform` of its own, and leaves its examples unchanged.
+    """Returns the partition with `features`: a :class:`Transform` of its own for each client.
 
     Each argument says how strong the transform of a client may be; 0 means no change. Noise
     that differs between clients is used by Li et al. 2021 (NIID-Bench, arXiv 2102.02079),
@@ -95,13 +92,6 @@ def feature_skew(
       stroke: pixels, 0 to 1; a client's is uniform from -stroke to stroke.
       contrast: 0 to 1; a client's is uniform from 1 - contrast to 1 + contrast.
       noise: 0 to 10; a client's is uniform from 0 to noise.
-      seed: an int from 0.
-
-    Returns:
-      The partition with `features`.
-
-    Raises:
-      ValueError: if an argument is out of its range, or `partition` has features.
     """
     if partition.features:
         raise ValueError(f"partition has features already ({partition.scheme}); it must have none.")
@@ -112,28 +102,12 @@ def feature_skew(
     check_int("seed", seed, 0)
     # The 1 makes this stream independent of the scheme, which may have the same seed.
     rng = np.random.default_rng([seed, 1])
-    draws = rng.uniform(-1, 1, (len(partition), 4))
-    seeds = rng.integers(2**31, size=len(partition))
+    draws = rng.uniform(-1, 1, (len(partition), 4)).tolist()
+    seeds = rng.integers(2**31, size=len(partition)).tolist()
     features = {
-        client: Transform(
-            rotation * float(r),
-            stroke * float(s),
-            1 + contrast * float(c),
-            noise * (1 + float(n)) / 2,
-            int(own),
-        )
+        client: Transform(rotation * r, stroke * s, 1 + contrast * c, noise * (1 + n) / 2, own)
         for client, (r, s, c, n), own in zip(partition.client_ids, draws, seeds)
     }
-    return dataclasses.replace(
-        partition,
-        features=features,
-        scheme=f"{partition.scheme} + feature_skew",
-        parameters={
-            **partition.parameters,
-            "rotation": rotation,
-            "stroke": stroke,
-            "contrast": contrast,
-            "noise": noise,
-            "feature_seed": int(seed),
-        },
-    )
+    parameters = {"rotation": rotation, "stroke": stroke, "contrast": contrast, "noise": noise}
+    parameters["feature_seed"] = int(seed)
+    return add_skew(partition, "feature_skew", parameters, features=features)

@@ -24,8 +24,8 @@ def shards(
     """Sorts the examples by label, cuts them into shards and gives each client a few of these.
 
     This is the "pathological non-IID" partition of McMahan et al. 2017, section 3. They cut
-    MNIST into 200 shards of 300 examples and gave two to each of 100 clients. Here the sizes
-    of the shards differ by at most one example.
+    MNIST into 200 shards of 300 examples and gave two to each of 100 clients. Here the sizes of the
+    shards differ by at most one example.
 
     Args:
       shards_per_client: at least 1, and ``num_clients * shards_per_client`` at most N.
@@ -50,10 +50,9 @@ def shards(
 def classes_per_client(labels: np.ndarray, num_clients: int, k: int, *, seed: int = 0) -> Partition:
     """Gives each client exactly k classes, and divides each class evenly among its clients.
 
-    This is the label skew "#C=k" of Li et al. 2021 (NIID-Bench, arXiv 2102.02079). Here the
-    clients take their classes in turn from a shuffled list of all classes, and from a new
-    list when it is used up. So any two classes differ by at most one in their number of
-    clients.
+    This is the label skew "#C=k" of Li et al. 2021 (NIID-Bench, arXiv 2102.02079). Here the clients
+    take their classes in turn from a shuffled list of all classes, and from a new list when it is
+    used up. So any two classes differ by at most one in their number of clients.
 
     Args:
       k: from 1 to the number of classes, and ``num_clients * k`` at least that number. No
@@ -96,14 +95,13 @@ def dirichlet_per_client(
 ) -> Partition:
     """Draws each client's mix of classes from Dir(alpha * prior), as Hsu et al. 2019 do.
 
-    The prior is the mix of all labels, which sums to 1 (arXiv 1909.06335). Each client draws
-    its examples without replacement. When no example of a class is left, the clients that
-    still draw scale the rest of their mixes up to 1. The order of the clients is random,
-    and the last ones follow their mixes least.
+    The prior is the mix of all labels, which sums to 1 (arXiv 1909.06335). Each client draws its
+    examples without replacement. When no example of a class is left, the clients that still draw
+    scale the rest of their mixes up to 1. The clients draw in a random order, and the last ones
+    follow their mixes least.
 
-    The alpha of :func:`dirichlet_per_class` has another scale: it is the concentration of
-    one component, and here alpha is the sum over all components. With ten classes, an alpha
-    of 1 here skews the mixes as much as 0.1 does there.
+    The alpha of :func:`dirichlet_per_class` is the concentration of one component, and here it is
+    the sum over all. With ten classes, 1 here skews the mixes as much as 0.1 does there.
 
     Args:
       alpha: the concentration, from 1e-6 (one class a client, as long as examples last) to
@@ -121,8 +119,7 @@ def dirichlet_per_client(
         mix = rng.dirichlet(concentration)
         need = int(wanted[client])
         while need:
-            # To draw again for the classes without examples is the same as to scale up the
-            # rest of the mix.
+            # Drawing again for the classes without examples is scaling up the rest of the mix.
             mix = np.where(left > 0, mix, 0)
             if not mix.any():
                 # All of the weight was on classes without examples. The other components of
@@ -150,11 +147,10 @@ def dirichlet_per_class(
     """Divides each class among the clients by shares from a symmetric Dir(alpha).
 
     The scheme is that of Yurochkin et al. 2019 (arXiv 1905.12022), section 4, with the
-    minimum size of Li et al. 2021 (NIID-Bench, arXiv 2102.02079): all shares are drawn again
-    until every client holds at least `min_size` examples. The sizes of the clients differ
-    too. A piece of code that is often copied also stops giving later classes to a client
-    that already holds N / num_clients examples. The papers do not describe this step, it
-    makes the skew milder, and it is left out here.
+    minimum size of Li et al. 2021 (NIID-Bench, arXiv 2102.02079): all shares are drawn again until
+    every client holds at least `min_size` examples. The sizes of the clients differ too. Code that
+    is often copied also gives no later classes to a client that already holds N / num_clients
+    examples. That step is in neither paper and makes the skew milder, so it is left out here.
 
     Args:
       alpha: the concentration of the clients' shares, from 1e-6 (each class goes to one
@@ -163,8 +159,7 @@ def dirichlet_per_class(
       max_draws: the number of draws before giving up, at least 1.
 
     Raises:
-      ValueError: if an argument is out of its range, or no draw gave every client
-        `min_size` examples.
+      ValueError: also if no draw gave every client `min_size` examples.
     """
     labels = check_request(labels, num_clients, seed, min_size)
     check_number("alpha", alpha, **ALPHA_RANGE)
@@ -190,29 +185,22 @@ def dirichlet_per_class(
     return from_owners(owner, num_clients, "dirichlet_per_class", parameters, seed)
 
 
-def _divide_class(
-    count: int, num_clients: int, alpha: float, rng: np.random.Generator
-) -> np.ndarray:
+def _divide_class(count: int, clients: int, alpha: float, rng: np.random.Generator) -> np.ndarray:
     """Returns the owners of a class's examples, [count] ints in order."""
-    ends = np.floor(np.cumsum(rng.dirichlet(np.full(num_clients, alpha))) * count).astype(np.int64)
-    ends = np.minimum(ends, count)
+    shares = rng.dirichlet(np.full(clients, alpha))
+    ends = np.minimum(np.floor(np.cumsum(shares) * count).astype(np.int64), count)
     ends[-1] = count  # the sum of the shares may be a rounding error below 1
-    return np.repeat(np.arange(num_clients), np.diff(ends, prepend=0))
+    return np.repeat(np.arange(clients), np.diff(ends, prepend=0))
 
 
-def _choose_classes(
-    num_clients: int, k: int, num_classes: int, rng: np.random.Generator
-) -> np.ndarray:
-    """Returns each client's k different classes, [num_clients, k] ints."""
-    chosen = np.empty((num_clients, k), np.int64)
+def _choose_classes(clients: int, k: int, classes: int, rng: np.random.Generator) -> np.ndarray:
+    """Returns each client's k different classes, [clients, k] ints."""
+    chosen = np.empty((clients, k), np.int64)
     waiting = np.empty(0, np.int64)
     for row in chosen:
-        first, waiting = waiting[:k], waiting[k:]
-        missing = k - len(first)
-        if missing:
-            fresh = rng.permutation(num_classes)
-            taken = np.isin(fresh, first)
-            fresh = np.concatenate([fresh[~taken], fresh[taken]])  # no class twice in a row
-            first, waiting = np.concatenate([first, fresh[:missing]]), fresh[missing:]
-        row[:] = first
+        if len(waiting) < k:
+            fresh = rng.permutation(classes)
+            twice = np.isin(fresh, waiting)  # they go to the end, so no row has a class twice
+            waiting = np.concatenate([waiting, fresh[~twice], fresh[twice]])
+        row[:], waiting = waiting[:k], waiting[k:]
     return chosen

@@ -3,9 +3,8 @@
 The arguments p and q are distributions over the classes, or counts, which are scaled to sum
 to 1. Each is [..., classes], and they are broadcast against each other.
 
-A client with few examples differs from the whole by chance, so no distance is 0, even for
-an IID partition. Compare it with the value for :func:`fedbook.data.partition.iid` with the
-same sizes.
+A client with few examples differs from the whole by chance, so no distance is 0, even for an IID
+partition. Compare it with the value for :func:`fedbook.data.partition.iid` with the same sizes.
 
 Every measure raises a ValueError unless it gets numbers from 0 with sums above 0.
 """
@@ -45,11 +44,10 @@ def jensen_shannon(p: np.ndarray, q: np.ndarray) -> np.ndarray:
 def earth_movers(p: np.ndarray, q: np.ndarray) -> np.ndarray:
     """Returns what Zhao et al. 2018 call the earth mover's distance, from 0 to 2.
 
-    It is the sum of ``|p - q|`` (arXiv 1806.00582, section 3), twice the total variation
-    distance. A true earth mover's distance needs a cost of moving from one class to another.
-    Digits are names and not places, so every move costs the same.
-    ``scipy.stats.wasserstein_distance`` takes the class numbers as places: for it, a 1 is
-    nearer to a 2 than to a 7.
+    It is the sum of ``|p - q|`` (arXiv 1806.00582, section 3), twice the total variation distance.
+    A true earth mover's distance needs a cost of moving from one class to another. Digits are names
+    and not places, so every move costs the same. ``scipy.stats.wasserstein_distance`` takes the
+    class numbers as places: for it, a 1 is nearer to a 2 than to a 7.
     """
     return 2 * total_variation(p, q)
 
@@ -83,15 +81,14 @@ def gini(sizes: np.ndarray) -> float:
 def skew(partition: Partition, labels: np.ndarray) -> dict[str, float]:
     """Returns the measures of a partition, one row of a table.
 
+    These are `total_variation`, `jensen_shannon` and `earth_movers` between a client's mix of
+    classes and the mix of all clients together, `effective_classes` of a client, and `gini` of the
+    sizes. All but the last are means over the clients, weighted by their sizes as in FedAvg.
+
     Args:
       partition: at least one client holds an example.
-      labels: [N] ints from 0, of all examples. To measure the labels that clients with
-        concept skew use, pass ``partition.client_labels(labels)``.
-
-    Returns:
-      `total_variation`, `jensen_shannon` and `earth_movers` between a client's mix of classes
-      and the mix of all clients together, `effective_classes` of a client, and `gini` of the
-      sizes. All but the last are means over the clients, weighted by their sizes as in FedAvg.
+      labels: [N] ints from 0, of all examples. To measure the labels that clients with concept skew
+        use, pass ``partition.client_labels(labels)``.
 
     Raises:
       ValueError: as :meth:`Partition.label_counts` does, or if no client holds an example.
@@ -102,12 +99,9 @@ def skew(partition: Partition, labels: np.ndarray) -> dict[str, float]:
         raise ValueError(
             f"partition has {len(partition)} clients and no example; it must have at least one."
         )
-    values = {
-        "total_variation": total_variation(held, whole),
-        "jensen_shannon": jensen_shannon(held, whole),
-        "earth_movers": earth_movers(held, whole),
-        "effective_classes": effective_classes(held),
-    }
+    distances = (total_variation, jensen_shannon, earth_movers)
+    values = {distance.__name__: distance(held, whole) for distance in distances}
+    values["effective_classes"] = effective_classes(held)
     means = {name: float(np.average(v, weights=held.sum(1))) for name, v in values.items()}
     return {**means, "gini": gini(partition.sizes)}
 

@@ -1,7 +1,6 @@
 """IID partitions, and quantity skew: clients with different numbers of examples."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -17,9 +16,10 @@ def iid(
     The clients then differ by chance only. With few examples a client, that is a lot.
     """
     labels = check_request(labels, num_clients, seed)
-    given = check_sizes(sizes, len(labels), num_clients)
+    wanted = check_sizes(sizes, len(labels), num_clients)
+    owner = np.random.default_rng(seed).permutation(np.repeat(np.arange(num_clients), wanted))
     parameters = {"sizes": "even" if sizes is None else "given"}
-    return _assign_at_random(given, "iid", parameters, seed, np.random.default_rng(seed))
+    return from_owners(owner, num_clients, "iid", parameters, seed)
 
 
 def quantity_log_normal(
@@ -27,8 +27,8 @@ def quantity_log_normal(
 ) -> Partition:
     """Divides the examples at random, with sizes from a log-normal distribution.
 
-    Every client gets `min_size` examples. The rest is divided in proportion to the shares
-    that were drawn, rounded to whole examples by the largest remainder.
+    Every client gets `min_size` examples. The rest is divided in proportion to the shares that were
+    drawn, rounded to whole examples by the largest remainder.
 
     Args:
       sigma: the standard deviation of the logarithm of a share, from 0 (equal sizes) to
@@ -44,16 +44,6 @@ def quantity_log_normal(
     sizes = np.floor(exact).astype(np.int64)
     largest_remainders = np.argsort(sizes - exact, kind="stable")
     sizes[largest_remainders[: rest - sizes.sum()]] += 1
+    owner = rng.permutation(np.repeat(np.arange(num_clients), sizes + min_size))
     parameters = {"sigma": sigma, "min_size": min_size}
-    return _assign_at_random(sizes + min_size, "quantity_log_normal", parameters, seed, rng)
-
-
-def _assign_at_random(
-    sizes: np.ndarray,
-    scheme: str,
-    parameters: Mapping[str, Any],
-    seed: int,
-    rng: np.random.Generator,
-) -> Partition:
-    owner = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
-    return from_owners(owner, len(sizes), scheme, parameters, seed)
+    return from_owners(owner, num_clients, "quantity_log_normal", parameters, seed)
