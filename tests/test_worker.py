@@ -3,6 +3,8 @@
 Marked Linux-only by nature: so is TFF.
 """
 
+import gc
+import multiprocessing
 import os
 import pathlib
 import shutil
@@ -15,6 +17,7 @@ import tempfile
 import threading
 import time
 
+import grpc
 import jupyter_client
 import numpy as np
 import psutil
@@ -22,7 +25,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fedbook.runtime import patched_binary, worker
+from fedbook.runtime import patched_binary, worker, worker_process
 from fedbook.runtime.socket_directory import SocketDirectory
 
 START = """
@@ -192,9 +195,186 @@ def test_an_error_in_a_computation_leaves_the_worker_alone(local_worker):
 
 
 def test_a_worker_that_cannot_start_raises_with_its_exit_code(monkeypatch):
-    monkeypatch.setattr(worker, "_EXEC_WITH_PARENT", "import sys; sys.exit('deliberate')")
+    monkeypatch.setattr(worker_process, "_EXEC_WITH_PARENT", "import sys; sys.exit('deliberate')")
     with pytest.raises(RuntimeError, match="did not start.*exit code 1(?s:.*)deliberate"):
         worker.LocalWorker().connect()
+
+
+def test_a_worker_that_did_not_start_is_started_by_the_next_call(local_worker, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(worker_process, "_EXEC_WITH_PARENT", "import sys; sys.exit('deliberate')")
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="did not start(?s:.*)deliberate"):
+                within(60, count, 1)
+    assert within(60, count, 2) == 2
+
+
+def test_a_worker_that_does_not_answer_at_its_start_is_not_kept(local_worker, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(worker_process, "_EXEC_WITH_PARENT", "import time; time.sleep(60)")
+        patch.setattr(worker_process, "_START_SECONDS", 0.5)
+        with pytest.raises(RuntimeError, match="did not start. It is running"):
+            within(60, count, 1)
+        assert not local_worker.is_alive()
+    assert within(60, count, 2) == 2
+
+
+def in_thread(call):
+    """Calls in a thread that ends at once, and returns the result or the exception."""
+    found = []
+
+    def run():
+        try:
+            found.append(call())
+        except Exception as error:
+            found.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+@pytest.mark.parametrize("start", ["connect", "compute"])
+def test_a_worker_outlives_the_thread_that_started_it(local_worker, start):
+    def compute():
+        tff.framework.set_default_context(worker.create_execution_context(local_worker))
+        return count(3)
+
+    first = in_thread(local_worker.connect if start == "connect" else compute)
+    assert not isinstance(first, Exception), first
+    process = local_worker.process
+    gc.collect()  # the context of the thread, and with it the thread of the context
+    time.sleep(0.5)
+    assert local_worker.is_alive()
+    assert within(60, count, 4) == 4
+    assert local_worker.process is process
+
+
+def test_a_thread_without_a_context_says_what_to_do(local_worker):
+    assert "call `tff.framework.set_default_context(context)`" in str(in_thread(lambda: count(1)))
+    context = tff.framework.get_context_stack().current
+
+    def as_the_message_says():
+        tff.framework.set_default_context(context)
+        return count(2)
+
+    assert in_thread(as_the_message_says) == 2
+
+
+def compute_in_fork(connection):
+    try:
+        connection.send(count(1))
+    except Exception as error:
+        connection.send(str(error))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Python 3.12 warns of any fork
+def test_a_fork_is_refused_at_once(local_worker):
+    assert within(60, count, 1) == 1
+    here, there = multiprocessing.Pipe()
+    child = multiprocessing.get_context("fork").Process(target=compute_in_fork, args=[there])
+    child.start()
+    try:
+        assert here.poll(10), "the child hangs"
+        assert 'multiprocessing.get_context("spawn")' in here.recv()
+    finally:
+        child.kill()
+        child.join()
+    assert within(60, count, 2) == 2
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_end_of_a_fork_leaves_the_socket_in_place(local_worker):
+    local_worker.connect()
+    child = multiprocessing.get_context("fork").Process(target=local_worker._directory.remove)
+    child.start()
+    child.join()
+    assert child.exitcode == 0 and local_worker.socket.exists()
+
+
+def test_a_worker_that_stops_answering_is_replaced(local_worker, monkeypatch):
+    monkeypatch.setattr(worker, "_PROBE_SECONDS", 0.5)
+    monkeypatch.setattr(worker_process, "_ANSWER_SECONDS", 1)
+    assert within(60, count, 1) == 1
+    first = local_worker.process
+    first.send_signal(signal.SIGSTOP)
+    assert within(30, count, 2) == 2
+    assert local_worker.process is not first and first.poll() == -signal.SIGKILL
+
+
+def test_a_worker_that_never_answers_raises(local_worker, monkeypatch):
+    monkeypatch.setattr(worker, "_PROBE_SECONDS", 0.5)
+    monkeypatch.setattr(worker_process, "_ANSWER_SECONDS", 1)
+    connect = local_worker.connect
+
+    def connect_and_stop():
+        stub = connect()
+        local_worker.process.send_signal(signal.SIGSTOP)
+        return stub
+
+    monkeypatch.setattr(local_worker, "connect", connect_and_stop)
+    with pytest.raises(RuntimeError, match="ended 3 times(?s:.*)did not answer for 1 s"):
+        within(60, count, 1)
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_the_next_call_works_after_an_interrupt(local_worker, stopped, capfd):
+    assert within(60, count, 1) == 1
+    if stopped:
+        local_worker.process.send_signal(signal.SIGSTOP)
+    interrupt = threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGINT])
+    interrupt.start()
+    with pytest.raises(KeyboardInterrupt):
+        within(60, count, 10_000_000)
+    assert within(20, count, 2) == 2
+    interrupt.join()
+    gc.collect()
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("size", ["argument", "result"])
+def test_a_message_over_the_limit_says_what_to_do(local_worker, size, monkeypatch):
+    monkeypatch.setattr(worker_process, "_MAX_MESSAGE_BYTES", 1_000_000)
+
+    @tff.tensorflow.computation(tff.TensorType(np.float32, [None]))
+    def total(values):
+        return tf.reduce_sum(values)
+
+    @tff.tensorflow.computation(np.int32)
+    def zeros(n):
+        return tf.zeros([n])
+
+    call, argument = {
+        "argument": (total, np.zeros(400_000, np.float32)),
+        "result": (zeros, 400_000),
+    }[size]
+    with pytest.raises(RuntimeError, match="takes more than 2 GB.*Use fewer clients"):
+        within(60, call, argument)
+    assert within(60, total, np.ones(3, np.float32)) == 3
+
+
+@pytest.mark.parametrize(
+    "details, explanation",
+    [
+        ("Exception serializing request!", "takes more than 2 GB"),
+        ("Failed to run: OOM when allocating tensor with shape[9]", "not have enough memory"),
+        ("Unexpected error in RPC handling", "not have enough memory"),
+        ("Failed to run: std::bad_alloc", "not have enough memory"),
+    ],
+)
+def test_what_the_worker_reports_is_explained(local_worker, details, explanation, monkeypatch):
+    class Failure(grpc.RpcError):
+        def details(self):
+            return details
+
+    def fail(cardinalities):
+        raise Failure
+
+    context = tff.framework.get_context_stack().current
+    monkeypatch.setattr(worker.WorkerExecutorFactory, "create_executor", lambda *_: fail(None))
+    with pytest.raises(RuntimeError, match=f"{explanation}.*{details[:15]}"):
+        context.invoke(count, None)
 
 
 def test_clients_run_on_the_worker(local_worker):

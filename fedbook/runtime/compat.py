@@ -44,7 +44,8 @@ def install() -> None:
     Sets ``TF_USE_LEGACY_KERAS`` and, unless it is set, the variable that silences TensorFlow's
     start-up log; replaces the modules in :data:`STUBS`; makes
     :func:`fedbook.runtime.worker.create_execution_context` TFF's default; exempts all objects made
-    so far from garbage collection; and applies nest_asyncio if an event loop runs, as in Jupyter.
+    so far from garbage collection; lets threads without a context say what to do; and applies
+    nest_asyncio if an event loop runs, as in Jupyter.
 
     Raises:
       ImportError: if TensorFlow was imported before, with Keras 3, or if TFF is not installed.
@@ -66,6 +67,7 @@ def install() -> None:
     from fedbook.runtime import worker
 
     tff.framework.set_default_context(worker.create_execution_context())
+    worker.refuse_threads_without_context()
     if _loop_is_running():
         import nest_asyncio
 

@@ -52,7 +52,7 @@ class SocketDirectory:
         self.path = pathlib.Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
         self.socket = self.path / _SOCKET
         lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
-        self.remove = weakref.finalize(self, _remove, self.path, lock)
+        self.remove = weakref.finalize(self, _remove, self.path, lock, os.getpid())
         try:
             # Says that the directory is in use, for as long as this process lives.
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -77,8 +77,9 @@ def _is_ours(folder: str) -> bool:
     return about.st_uid == os.geteuid() and not about.st_mode & 0o022
 
 
-def _remove(path: pathlib.Path, lock: int) -> None:
-    shutil.rmtree(path, ignore_errors=True)  # somebody may have tidied up before
+def _remove(path: pathlib.Path, lock: int, owner: int) -> None:
+    if os.getpid() == owner:  # and not a fork that ends
+        shutil.rmtree(path, ignore_errors=True)  # somebody may have tidied up before
     os.close(lock)
 
 

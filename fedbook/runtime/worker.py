@@ -1,185 +1,80 @@
-"""TFF's worker: the process that runs the computations, and how it ends.
+"""The context that runs TFF's computations on a worker process, and what it does when one fails.
 
-TFF starts its ``worker_binary`` on the first computation and stops it from a ``__del__`` that does
-not run when Python exits or is killed, so that 400 MB stay behind. Here the kernel ends the worker
-with its parent, however the parent ends (Linux: ``prctl(PR_SET_PDEATHSIG)``), and a worker that has
-ended is started again. TFF's own worker can be reached, and told to run anything, from the whole
-network; this one listens on a Unix socket in a directory that only its owner can enter
-(:mod:`fedbook.runtime.patched_binary`). All else is TFF's public API.
+A worker that has ended, or that no longer answers, is replaced by a new one and the computation is
+repeated; one that is interrupted (Ctrl-C) ends with its worker, so that the next computation need
+not wait for it. All that this needs is TFF's public API.
 """
 
-import os
-import pathlib
+import asyncio
+import concurrent.futures
+import contextvars
+import dataclasses
 import subprocess
-import sys
-import tempfile
-import time
-import urllib.parse
+import threading
 import weakref
-from typing import IO
 
 import grpc
 import tensorflow_federated as tff
 
-from fedbook.runtime import patched_binary
-from fedbook.runtime.socket_directory import SocketDirectory
+from fedbook.runtime.worker_process import LocalWorker, require_own_process
 
-# Runs between fork and exec in an interpreter of its own: Popen's preexec_fn
-# would run Python in a forked copy of a process full of threads.
-_EXEC_WITH_PARENT = """
-import ctypes, os, signal, sys
-PR_SET_PDEATHSIG = 1
-ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-if os.getppid() != int(sys.argv[1]):  # the parent ended before the line above
-    sys.exit(1)
-os.execv(sys.argv[2], sys.argv[2:])
-"""
-
-_MAX_MESSAGE_BYTES = 2 * 1000**3  # TFF's own limit
-_CHANNEL_OPTIONS = (
-    ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
-    ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-)
-# glibc gives a process 8 arenas a core, and memory that one thread frees in its arena is
-# lost to the others: over 100 rounds the worker grew by a quarter. With one it stays level.
-_ARENAS = {"MALLOC_ARENA_MAX": "1"}
-_START_SECONDS = 60.0
+_PROBE_SECONDS = 10.0  # a call asks its worker for a sign of life this often
 _DEATHS_PER_CALL = 3
 
 
-class LocalWorker:
-    """A worker process on this machine, started when first needed.
+@dataclasses.dataclass
+class _Call:
+    """One computation that a :class:`WorkerContext` runs, and the processes that it has used."""
 
-    Its working directory is the private directory of its socket, so a computation that names files
-    has to give their absolute paths.
+    processes: list[subprocess.Popen] = dataclasses.field(default_factory=list)
+    is_interrupted: bool = False
 
-    Attributes:
-      process: the ``subprocess.Popen`` of the worker, or None before the start.
-      socket: the path of the Unix socket that it listens on, or None before the start.
-    """
 
-    def __init__(self, max_concurrent_computation_calls: int | None = None):
-        """Describes the worker; nothing starts yet.
-
-        Args:
-          max_concurrent_computation_calls: how many clients are computed at the same time; by
-            default as many as there are cores (more take more memory and are no faster), -1 for no
-            limit. Each client's operations get an equal share of the cores.
-        """
-        cores = len(os.sched_getaffinity(0))
-        self._concurrency = max_concurrent_computation_calls or cores
-        # Threads that divide one small matrix product cost a quarter of the CPU time of a round.
-        threads = max(1, cores // self._concurrency) if self._concurrency > 0 else cores
-        self._environment = _ARENAS | {"TF_NUM_INTRAOP_THREADS": str(threads)}
-        self.process: subprocess.Popen | None = None
-        self.socket: pathlib.Path | None = None
-        self._directory: SocketDirectory | None = None
-        self._log: IO[bytes] | None = None
-        self._end = lambda: None
-
-    def is_alive(self) -> bool:
-        """Whether the process has been started and has not ended."""
-        return self.process is not None and self.process.poll() is None
-
-    def connect(self) -> tff.framework.RemoteExecutorGrpcStub:
-        """Starts a process and returns a stub that talks to it.
-
-        Raises:
-          RuntimeError: if no worker answers within 60 s, or if the worker or its socket
-            has no safe place on this machine.
-        """
-        # In an address, spaces and letters beyond ASCII stand as %20 and the like.
-        address = "unix:" + urllib.parse.quote(os.fsencode(self._start()))
-        channel = grpc.insecure_channel(address, _CHANNEL_OPTIONS)
-        if not _is_ready(channel, _START_SECONDS, self.is_alive):
-            raise RuntimeError(f"TFF's worker did not start. {self.describe_end()}")
-        return tff.framework.RemoteExecutorGrpcStub(channel)
-
-    def describe_end(self) -> str:
-        """What is known of the last process: exit code and last lines of its log."""
-        if self.process is None or self._log is None:
-            return "It was never started."
-        code = self.process.poll()
-        state = "It is running" if code is None else f"It ended with exit code {code}"
-        log = self._log.fileno()  # pread leaves the offset, which the worker shares, where it is
-        tail = os.pread(log, 2000, max(0, os.fstat(log).st_size - 2000))
-        return f"{state}; the end of its log:\n{tail.decode(errors='replace')}"
-
-    def stop(self) -> None:
-        """Ends the process, if one is running; so does the end of this object."""
-        self._end()
-        if self._directory is not None:
-            self._directory.remove()
-
-    def _start(self) -> pathlib.Path:
-        binary = patched_binary.find_or_make()
-        self.stop()
-        self._directory = SocketDirectory()
-        self.socket = self._directory.socket
-        # Not the parent's stdout: the worker would keep a pipe open, and Jupyter
-        # would show its log between the reader's results.
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 (it is closed with the worker)
-        launcher = [sys.executable, "-I", "-S", "-c", _EXEC_WITH_PARENT, str(os.getpid())]
-        concurrency = f"--max_concurrent_computation_calls={self._concurrency}"
-        self.process = subprocess.Popen(
-            [*launcher, binary, f"--port={self.socket.name}", concurrency],
-            stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=self._log,
-            cwd=self._directory.path,
-            env=self._environment | os.environ,
-        )
-        self._end = weakref.finalize(self, _end, self.process, self._log)
-        # When Python exits, the kernel ends the worker last: gRPC's threads would notice an
-        # earlier end and try to report it, which an interpreter that shuts down cannot do.
-        self._end.atexit = False
-        return self.socket
+_CALL: contextvars.ContextVar[_Call] = contextvars.ContextVar("call")
 
 
 class WorkerExecutorFactory(tff.framework.ExecutorFactory):
-    """Creates TFF executors on a worker, and gives up on one that keeps ending.
+    """Creates TFF executors on a worker for a :class:`WorkerContext`.
 
     TFF repeats a call for as long as the connection to its worker breaks. A computation that itself
-    ends the worker (out of memory, say) would be repeated for ever; after three ends in a row this
-    factory raises instead.
+    ends the worker (out of memory, say) would be repeated for ever; after three ends in one call
+    this factory raises instead.
     """
 
     def __init__(self, worker: LocalWorker):
         self._worker = worker
         self._executors: tff.framework.ResourceManagingExecutorFactory | None = None
-        self._deaths = 0  # since the last call that did not fail
-        self._failed = False
+        self._process: subprocess.Popen | None = None  # the one that the executors belong to
 
     def create_executor(self, cardinalities) -> tff.framework.RemoteExecutor:
         """Returns an executor for ``{placement: number of participants}``.
 
         Raises:
-          RuntimeError: if the worker ended during three calls in a row.
+          RuntimeError: if three workers ended during this call, or if none can be started.
+          asyncio.CancelledError: if the call was interrupted.
         """
-        if not self._failed:
-            self._deaths = 0
-        self._failed = False
-        if self._deaths >= _DEATHS_PER_CALL:
-            self._deaths = 0
-            raise RuntimeError(
-                f"TFF's worker ended {_DEATHS_PER_CALL} times while it ran this computation: "
-                "most often there was not enough memory (use fewer or smaller clients per round). "
-                + self._worker.describe_end()
-            )
-        if self._executors is None or not self._worker.is_alive():
-            self._executors = self._connect()
-        return self._executors.create_executor(cardinalities)
+        call, executors = _CALL.get(), self._executors
+        if executors is None or not self._is_current():
+            if len(call.processes) >= _DEATHS_PER_CALL:
+                raise RuntimeError(
+                    f"TFF's worker ended {_DEATHS_PER_CALL} times while it ran this computation: "
+                    "most often there was not enough memory (use fewer or smaller clients per "
+                    "round). " + self._worker.describe_end()
+                )
+            executors = self._connect()
+        if call.is_interrupted:
+            raise asyncio.CancelledError
+        if self._process is not None and self._process not in call.processes:
+            call.processes.append(self._process)
+        return executors.create_executor(cardinalities)
 
     def clean_up_executor(self, cardinalities) -> None:
         """Forgets the executor for `cardinalities`; TFF calls this after an error."""
-        self._failed = True
-        if not self._worker.is_alive():
-            self._deaths += 1
-        elif self._executors is not None:
+        if self._executors is not None and self._is_current():
             self._executors.clean_up_executor(cardinalities)
+
+    def _is_current(self) -> bool:
+        return self._process is self._worker.process and self._worker.is_alive()
 
     def _connect(self) -> tff.framework.ResourceManagingExecutorFactory:
         stub = self._worker.connect()
@@ -190,12 +85,75 @@ class WorkerExecutorFactory(tff.framework.ExecutorFactory):
             executor.set_cardinalities(cardinalities)
             return executor
 
-        return tff.framework.ResourceManagingExecutorFactory(create)
+        self._executors = tff.framework.ResourceManagingExecutorFactory(create)
+        self._process = self._worker.process
+        return self._executors
+
+
+class WorkerContext(tff.framework.SyncContext):
+    """Runs TFF computations on a :class:`LocalWorker`; several threads may share it."""
+
+    def __init__(self, worker: LocalWorker, compiler):
+        """Starts nothing yet but a thread, which the calls to the worker block.
+
+        Args:
+          worker: where to run.
+          compiler: a function from a ``tff.framework.ConcreteComputation`` to another, which the
+            worker can run.
+        """
+        self._worker = worker
+        self._context = tff.framework.AsyncExecutionContext(
+            executor_fn=WorkerExecutorFactory(worker),
+            compiler_fn=compiler,
+            transform_args=tff.tensorflow.transform_args,
+            transform_result=tff.tensorflow.transform_result,
+        )
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, daemon=True).start()
+        end = weakref.finalize(self, self._loop.call_soon_threadsafe, self._loop.stop)
+        end.atexit = False
+
+    def invoke(self, comp, arg):
+        """Runs `comp` on `arg` and returns the result; TFF calls this.
+
+        A worker that does not answer for 30 s is killed, which is noticed within 40 s in all.
+
+        Raises:
+          RuntimeError: if the worker ended three times, cannot be started or had not enough memory,
+            if the argument or the result takes more than 2 GB, or if this process is a fork.
+          grpc.RpcError: if the computation itself failed.
+        """
+        require_own_process()
+        call = _Call()
+        future = asyncio.run_coroutine_threadsafe(self._run(call, comp, arg), self._loop)
+        try:
+            while not concurrent.futures.wait([future], _PROBE_SECONDS).done:
+                self._worker.kill_if_silent()
+            return future.result()
+        except grpc.RpcError as error:
+            explanation = _explain(error.details() or "")
+            if explanation is None:
+                raise
+            raise RuntimeError(explanation) from error
+        finally:
+            if not future.done():  # Ctrl-C, or another exception from a signal
+                call.is_interrupted = True
+                future.cancel()
+                self._worker.kill()  # or the thread would be blocked until it is ready
+
+    async def _run(self, call: _Call, comp, arg):
+        _CALL.set(call)
+        try:
+            return await self._context.invoke(comp, arg)
+        except Exception:
+            if call.is_interrupted:  # nobody waits for it, and asyncio would print it
+                return None
+            raise
 
 
 def create_execution_context(
     worker: LocalWorker | None = None, *, simulate_secure_sums: bool = False
-) -> tff.framework.SyncExecutionContext:
+) -> WorkerContext:
     """Returns a context that runs TFF computations on `worker`.
 
     Args:
@@ -204,12 +162,59 @@ def create_execution_context(
       simulate_secure_sums: whether to compute TFF's secure sums too, which the worker cannot: in
         the clear, with the numbers that a secure sum would give.
     """
-    return tff.framework.SyncExecutionContext(
-        executor_fn=WorkerExecutorFactory(worker or LocalWorker()),
-        compiler_fn=_compile_in_the_clear if simulate_secure_sums else _compile,
-        transform_args=tff.tensorflow.transform_args,
-        transform_result=tff.tensorflow.transform_result,
+    compiler = _compile_in_the_clear if simulate_secure_sums else _compile
+    return WorkerContext(worker or LocalWorker(), compiler)
+
+
+def refuse_threads_without_context() -> None:
+    """Makes TFF say what to do when a computation is called in a thread that has no context."""
+    found = []
+
+    def look() -> None:
+        found.append(tff.framework.get_context_stack().current)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    # All threads that have set no context share this one, whose own message says that it is a
+    # mistake in TFF.
+    found[0].invoke = _refuse_thread
+
+
+def _refuse_thread(comp, arg):
+    raise RuntimeError(
+        "This thread has no TFF context, because a context belongs to the thread that set it. "
+        "In the main thread, write `context = tff.framework.get_context_stack().current`; in this "
+        "one, call `tff.framework.set_default_context(context)` first (with ThreadPoolExecutor: "
+        "initializer=tff.framework.set_default_context, initargs=(context,))."
     )
+
+
+# Parts of gRPC's and TFF's messages -> what a reader can do.
+_TOO_LARGE = (
+    "The argument or the result of this computation takes more than 2 GB, the most that one "
+    "message between TFF and its worker can hold. Use fewer clients per round, fewer examples per "
+    "client, or a smaller model."
+)
+_NO_MEMORY = (
+    "TFF's worker did not have enough memory for this computation. Use fewer or smaller clients "
+    "per round, smaller batches, or a smaller model."
+)
+_EXPLANATIONS = {
+    "Sent message larger than max": _TOO_LARGE,
+    "Received message larger than max": _TOO_LARGE,
+    "Exception serializing request": _TOO_LARGE,  # Protocol Buffers, beyond 2 GiB
+    "OOM when allocating": _NO_MEMORY,
+    "bad_alloc": _NO_MEMORY,
+    "Unexpected error in RPC handling": _NO_MEMORY,  # how gRPC's server reports std::bad_alloc
+}
+
+
+def _explain(details: str) -> str | None:
+    for part, explanation in _EXPLANATIONS.items():
+        if part in details:
+            return f"{explanation} The worker's message: {details[:300]}"
+    return None
 
 
 def _compile(computation: tff.framework.ConcreteComputation) -> tff.framework.ConcreteComputation:
@@ -226,22 +231,3 @@ def _compile(computation: tff.framework.ConcreteComputation) -> tff.framework.Co
 
 def _compile_in_the_clear(computation):
     return _compile(tff.backends.test.replace_secure_intrinsics_with_bodies(computation))
-
-
-def _end(process: subprocess.Popen, log) -> None:
-    process.kill()
-    process.wait()
-    log.close()
-
-
-def _is_ready(channel: grpc.Channel, seconds: float, is_alive) -> bool:
-    ready = grpc.channel_ready_future(channel)
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and is_alive():
-        try:
-            ready.result(timeout=0.1)
-            return True
-        except grpc.FutureTimeoutError:
-            continue
-    ready.cancel()
-    return False
