@@ -3,8 +3,10 @@
 import dataclasses
 import itertools
 import math
+import time
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.optimize import brentq
 from scipy.stats import norm
@@ -43,6 +45,22 @@ def test_one_gaussian_release_has_a_closed_form(noise_multiplier, delta):
         rdp = privacy.epsilon_for_noise(*args, sampling=sampling, accountant="rdp").epsilon
         assert exact - 1e-6 <= pld <= exact + 1e-3
         assert exact < rdp < 1.3 * exact + 0.05
+
+
+def test_the_grid_of_orders_is_as_fine_as_that_of_dp_accounting():
+    # With whole-number orders only, this is 11.3.
+    guarantee = privacy.epsilon_for_noise(0.5, 50, 3383, 100, 1e-5, accountant="rdp")
+    assert round(guarantee.epsilon, 2) == 9.81
+    tree = privacy.epsilon_for_tree(0.5, 16, 1e-5)
+    orders = np.array([1 + x / 10 for x in range(1, 100)])
+    exact = orders * 5 / (2 * 0.5**2) + np.log1p(-1 / orders) - np.log(1e-5 * orders) / (orders - 1)
+    assert tree.epsilon == pytest.approx(exact.min(), rel=1e-9)
+
+
+def test_an_order_that_does_not_converge_is_left_out_without_a_warning(caplog):
+    privacy.epsilon_for_noise(1.0, 100, 1000, 60, 1e-5, accountant="rdp")
+    privacy.epsilon_for_noise(1e6, 100, 1000, 60, 1e-5)
+    assert not caplog.records
 
 
 def test_rounds_without_sampling_are_one_release_with_less_noise():
@@ -112,6 +130,8 @@ def test_epsilon_is_monotone_in_every_argument(accountant, sampling, name, value
         ("rdp", "fixed", 3.0),
         ("rdp", "none", 0.5),
         ("rdp", "none", 1e12),
+        ("pld", "poisson", 1e-3),
+        ("pld", "none", 1e4),
     ],
 )
 def test_noise_for_epsilon_is_the_least_that_is_enough(accountant, sampling, epsilon):
@@ -122,6 +142,63 @@ def test_noise_for_epsilon_is_the_least_that_is_enough(accountant, sampling, eps
     assert found == privacy.epsilon_for_noise(found.noise_multiplier, **setting, **words)
     less = privacy.epsilon_for_noise(0.998 * found.noise_multiplier, **setting, **words)
     assert less.epsilon > epsilon
+
+
+class Watch:
+    """Fails unless its block takes at most `seconds` of this process's computing time."""
+
+    def __init__(self, seconds):
+        self.seconds = seconds
+
+    def __enter__(self):
+        self.start = time.process_time()
+
+    def __exit__(self, *_):
+        assert time.process_time() - self.start < self.seconds
+
+
+@pytest.mark.parametrize("noise_multiplier", [1e-6, 1e-3, 1e-2, 0.02, 0.05])
+@pytest.mark.parametrize("sampling", ["poisson", "none"])
+@pytest.mark.parametrize("size", [(1, 1, 1), (100, 1000, 60), (1, 10**10, 10**6)])
+def test_rdp_answers_at_once_where_the_noise_is_too_little_for_pld(
+    noise_multiplier, sampling, size
+):
+    with Watch(2):
+        found = privacy.epsilon_for_noise(noise_multiplier, *size, 1e-5, sampling=sampling)
+    assert found.accountant == "rdp"
+    assert "RDP accountant" in str(found)
+    same = privacy.epsilon_for_noise(
+        noise_multiplier, *size, 1e-5, sampling=sampling, accountant="rdp"
+    )
+    assert found == same
+    assert found.epsilon > 100 or size[1] == 10**10
+
+
+def test_pld_answers_up_to_its_limit():
+    near = privacy.epsilon_for_noise(0.16, 1, 10, 1, 1e-5)
+    assert near.accountant == "pld"
+    # RDP's epsilon is above 100, although the noise alone would not be too little.
+    assert privacy.epsilon_for_noise(0.3, 1, 1, 100, 1e-5).accountant == "rdp"
+    assert privacy.epsilon_for_noise(0, 1, 10, 1, 1e-5).accountant == "pld"
+
+
+def test_any_noise_is_enough_for_a_client_that_hardly_ever_takes_part():
+    # A client takes part with a probability of a millionth, below delta: epsilon is 0.
+    with Watch(15):
+        found = privacy.noise_for_epsilon(1.0, 1, 10**6, 1, 1e-5)
+    assert (found.epsilon, found.noise_multiplier, found.accountant) == (0, 0.1, "pld")
+    assert found == privacy.epsilon_for_noise(0.1, 1, 10**6, 1, 1e-5)
+
+
+def test_the_least_noise_of_all_is_enough_for_a_huge_epsilon():
+    found = privacy.noise_for_epsilon(1e20, 20, 400, 10, 1e-5)
+    assert (found.noise_multiplier, found.accountant) == (1e-6, "rdp")
+    assert found.epsilon < 1e20
+
+
+def test_an_epsilon_that_no_noise_reaches_is_refused():
+    with pytest.raises(ValueError, match=r"epsilon is 0.001; it must be at least 0.0148, the eps"):
+        privacy.noise_for_epsilon(1e-3, 1, 1, 1, 1e-10, accountant="rdp")
 
 
 def test_noise_for_epsilon_of_one_release_is_the_closed_form():
@@ -202,6 +279,87 @@ def test_bad_settings_are_named(changed, message):
     for function in (privacy.epsilon_for_noise, privacy.noise_for_epsilon):
         with pytest.raises(ValueError, match=message):
             function(1.0, **TUTORIAL | changed)
+
+
+# Values that are wrong for any argument, each as what it stands for.
+WRONG = {
+    "NaN": math.nan,
+    "infinity": math.inf,
+    "negative": -1,
+    "zero": 0,
+    "huge": 10**400,
+    "float of a huge size": 1e300,
+    "bool": True,
+    "NumPy bool": np.True_,
+    "None": None,
+    "string": "1",
+    "bytes": b"pld",
+    "complex": 1j,
+    "list": [1],
+    "empty list": [],
+    "array": np.array([1.0]),
+    "array of strings": np.array(["pld", "rdp"]),
+    "one string in an array": np.array(["client"]),
+    "Series": pd.Series([1, 2]),
+    "Series of strings": pd.Series(["poisson"]),
+    "DataFrame": pd.DataFrame({"x": [1]}),
+    "pandas' NA": pd.NA,
+}
+NOT_WRONG = {("zero", "noise_multiplier"), ("float of a huge size", "epsilon")}
+SETTING = {"cohort": 50, "population": 1000, "rounds": 10, "delta": 1e-5}
+WORDS = {"accountant": "rdp", "sampling": "poisson", "unit": "client"}
+CALLS = {
+    privacy.epsilon_for_noise: {"noise_multiplier": 2.0} | SETTING | WORDS,
+    privacy.noise_for_epsilon: {"epsilon": 2.0} | SETTING | WORDS,
+    privacy.epsilon_for_tree: {
+        "noise_multiplier": 2.0,
+        "rounds": 10,
+        "delta": 1e-5,
+        "trees": 2,
+        "unit": "client",
+    },
+}
+
+
+@pytest.mark.parametrize(
+    "function, name, wrong",
+    [
+        pytest.param(function, name, wrong, id=f"{function.__name__}-{name}-{wrong}")
+        for function, arguments in CALLS.items()
+        for name in arguments
+        for wrong in WRONG
+        if (wrong, name) not in NOT_WRONG
+    ],
+)
+def test_what_is_wrong_is_refused_by_name_and_at_once(function, name, wrong):
+    with (
+        Watch(0.5),
+        pytest.raises((ValueError, TypeError), match=f"^{name} is |^cohort is 50 and population"),
+    ):
+        function(**CALLS[function] | {name: WRONG[wrong]})
+
+
+@pytest.mark.parametrize(
+    "changed, message",
+    [
+        ({"population": 10**11}, "population is 100000000000; it must be an int, from 1 to"),
+        ({"rounds": 10**7}, "rounds is 10000000; it must be an int, from 1 to 1000000"),
+        ({"delta": 1e-13}, "delta is 1e-13; with accountant 'pld' it must be at least 1e-12"),
+    ],
+)
+def test_what_cannot_be_computed_is_refused(changed, message):
+    for function in (privacy.epsilon_for_noise, privacy.noise_for_epsilon):
+        with pytest.raises(ValueError, match=message):
+            function(1.0, **TUTORIAL | changed)
+    with pytest.raises(ValueError, match="noise_multiplier is 1e-07; it must be 0 or at least 1e-"):
+        privacy.epsilon_for_noise(1e-7, **TUTORIAL)
+
+
+def test_numpy_numbers_are_as_good_as_those_of_python():
+    small = {"cohort": np.uint8(50), "population": np.int16(1000), "rounds": np.int8(10)}
+    found = privacy.epsilon_for_noise(np.float32(2), **small, delta=np.float64(1e-5))
+    assert found == privacy.epsilon_for_noise(2, **SETTING)
+    assert type(found.delta) is float
 
 
 @pytest.mark.parametrize("value", [-0.1, math.nan, math.inf, None, "1"])

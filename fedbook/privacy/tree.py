@@ -7,7 +7,7 @@ from dp_accounting import NeighboringRelation
 from dp_accounting.rdp import RdpAccountant
 
 from fedbook.checks import check_int, check_number, check_one_of
-from fedbook.privacy.base import RDP_ORDERS, UNITS, PrivacyGuarantee
+from fedbook.privacy.base import MOST_ROUNDS, UNITS, PrivacyGuarantee, check_noise, check_rounds
 
 
 def epsilon_for_tree(
@@ -22,25 +22,25 @@ def epsilon_for_tree(
     only one that supports trees.
 
     Args:
-      noise_multiplier: the noise of a node divided by the clipping norm, at least 0.
-      rounds: the rounds of one tree, at least 1, after which a new tree begins.
+      noise_multiplier: the noise of a node divided by the clipping norm: 0, or from 1e-6 to 1e6.
+      rounds: the rounds of one tree, from 1 to a million, after which a new tree begins.
       delta: above 0 and below 1.
-      trees: the number of trees, at least 1.
+      trees: the number of trees, from 1 to a million.
       unit: "client" or "example".
 
     Raises:
       ValueError: if an argument is out of range.
     """
-    check_number("noise_multiplier", noise_multiplier, low=0)
-    check_int("rounds", rounds, 1)
-    check_int("trees", trees, 1)
-    check_number("delta", delta, above=0, below=1)
+    noise = check_noise(noise_multiplier)
+    rounds = check_rounds(rounds)
+    trees = check_int("trees", trees, 1, MOST_ROUNDS)
+    delta = check_number("delta", delta, above=0, below=1)
     check_one_of("unit", unit, UNITS)
     epsilon = math.inf
-    if noise_multiplier > 0:
-        tree = dp_accounting.dp_event.SingleEpochTreeAggregationDpEvent(noise_multiplier, rounds)
-        accountant = RdpAccountant(RDP_ORDERS, NeighboringRelation.REPLACE_SPECIAL)
+    if noise > 0:
+        tree = dp_accounting.dp_event.SingleEpochTreeAggregationDpEvent(noise, rounds)
+        accountant = RdpAccountant(neighboring_relation=NeighboringRelation.REPLACE_SPECIAL)
         epsilon = float(accountant.compose(tree, trees).get_epsilon(delta))
     part = f"in at most one round of each of {trees:,} tree(s) of {rounds:,} rounds"
     sampling = f"no sampling assumed, {part}"
-    return PrivacyGuarantee(epsilon, delta, noise_multiplier, unit, sampling, "zero out one", "rdp")
+    return PrivacyGuarantee(epsilon, delta, noise, unit, sampling, "zero out one", "rdp")
