@@ -17,18 +17,52 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/installed
-FRESH = _build/fresh-$(or $(FEDBOOK_SCALE),quick)
 
-.PHONY: book test lint format links test-package test-benchmarks test-colab lab serve lock repository clean
+# As fedbook/scale.py checks it, but before anything is installed or removed. (With the quotes
+# two words are not taken for one of them.)
+FEDBOOK_SCALE ?= quick
+ifeq ($(filter "quick" "full","$(FEDBOOK_SCALE)"),)
+$(error FEDBOOK_SCALE is '$(FEDBOOK_SCALE)'; it must be one of quick, full)
+endif
+FRESH = _build/fresh-$(FEDBOOK_SCALE)
+
+# Matplotlib, Jupyter and IPython keep files in HOME, and warn on every page when they cannot.
+# What is not there they make, as far as they may write in HOME.
+ifneq ($(shell for folder in .config .cache .local .ipython .jupyter; do \
+	if test -e "$$HOME/$$folder"; then test -w "$$HOME/$$folder"; else test -w "$$HOME"; fi || echo no; \
+	done),)
+$(shell mkdir -p _build/home)
+export MPLCONFIGDIR ?= $(CURDIR)/_build/home/matplotlib
+export IPYTHONDIR ?= $(CURDIR)/_build/home/ipython
+export JUPYTER_CONFIG_DIR ?= $(CURDIR)/_build/home/jupyter/config
+export JUPYTER_DATA_DIR ?= $(CURDIR)/_build/home/jupyter/data
+export JUPYTER_RUNTIME_DIR ?= $(CURDIR)/_build/home/jupyter/runtime
+endif
+
+.PHONY: always book pages test lint format links test-package test-benchmarks test-colab lab serve lock repository clean
 
 # Chapters and tests run side by side, as many as there are cores (four at most: each has
 # a worker), and keep to a core each.
 ONE_CORE = OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1
 
+# $(call alone,FILE,TARGET): who comes second waits for the first, and finds its work done.
+# (flock is part of util-linux. What ends make ends what make has started, so nothing forks.)
+FLOCK := $(shell command -v flock 2>/dev/null)
+alone = $(if $(FLOCK),flock -n $(1) true || echo "Waiting for another make in this folder."; \
+	exec flock --no-fork $(1)) $(MAKE) --no-print-directory ALONE=yes $(2)
+
+book: $(INSTALLED)
+	+@$(call alone,Makefile,pages)
+
 # A progress bar is for live notebooks; on a page it would be a row of fragments.
-book: $(INSTALLED) $(FRESH)
-	TQDM_DISABLE=1 $(ONE_CORE) $(BIN)/python tools/execute_chapters.py _build/.jupyter_cache notebooks/*.ipynb
-	TQDM_DISABLE=1 $(BIN)/jupyter-book build -W --keep-going .
+# (exec: or a signal ends the shell between make and the program, and not the program.)
+pages: $(INSTALLED) $(FRESH)
+	exec env TQDM_DISABLE=1 $(ONE_CORE) $(BIN)/python tools/execute_chapters.py _build/.jupyter_cache notebooks/*.ipynb
+# Of a page that it remembers Sphinx does not repeat the warnings.
+	@test -e _build/succeeded || rm -rf _build/.doctrees
+	@rm -f _build/succeeded
+	exec env TQDM_DISABLE=1 $(BIN)/jupyter-book build -W --keep-going .
+	@touch _build/succeeded
 
 # What a chapter printed holds for one scale, until something that it calls or reads has changed.
 $(FRESH): $(INSTALLED) $(shell find fedbook benchmarks/results -name '*.py' -o -name '*.json')
@@ -91,15 +125,36 @@ serve:
 	@test -f _build/html/index.html || { echo "There is no book yet: run make book." >&2; exit 1; }
 	$(PYTHON) -m http.server --bind localhost --directory _build/html 8000
 
-# Made anew when it is missing, incomplete or older than requirements.txt.
-$(INSTALLED): requirements.txt
-	@$(PYTHON) tools/check_machine.py
+# Made anew when it is missing, incomplete or older than requirements.txt, when its folder has
+# been moved or copied (its programs name their interpreter by its path, and fedbook is the one
+# in the old folder), or when PYTHON is given and is another Python.
+VERSION := import sys; print("Python %d.%d" % sys.version_info[:2])
+ifneq ($(wildcard $(INSTALLED)),)
+STALE := $(shell made=$$(sed -n 's/^command = .* -m venv //p' $(VENV)/pyvenv.cfg); \
+	if test -n "$$made" && ! test "$$made" -ef $(VENV); then echo "$(VENV) was made in another folder."; \
+	elif ! test -x $(BIN)/python; then echo "The Python that $(VENV) was made with is gone."; fi)
+ifneq ($(origin PYTHON),file)
+STALE += $(shell is=$$($(BIN)/python -c '$(VERSION)'); \
+	wanted=$$($(PYTHON) -c '$(VERSION)' 2>/dev/null) || wanted="$(PYTHON)"; \
+	test "$$is" = "$$wanted" || echo "$(VENV) has $$is, and PYTHON is $$wanted.")
+endif
+endif
+STALE := $(strip $(STALE))
+
+ifeq ($(ALONE),)
+$(INSTALLED): requirements.txt $(if $(STALE),always)
+	+@$(call alone,requirements.txt,$@)
+else
+$(INSTALLED): requirements.txt $(if $(STALE),always)
+	@$(PYTHON) tools/check_machine.py $(VENV)
+	@$(if $(STALE),echo "$(STALE) It is made anew.")
 	rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
 		--ignore-requires-python -r requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
+endif
 
 lock:
 	@command -v uv >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }
