@@ -133,11 +133,11 @@ def test_scaffold_by_hand():
     (correction,) = method.correction(server, clients)
     np.testing.assert_array_equal(correction, [-2, 1])
     # Two steps with rate 0.5: the mean directions are -4.5 and 1.
-    report, clients = method.client_report(server, clients, training([4.5, -1], 1.0))
-    np.testing.assert_array_equal(clients["control"], [[-2.5, 0]])
-    np.testing.assert_array_equal(report["control_change"], [[-5.5, 0]])
-    # The sum of the changes over all clients, of whom there are four.
-    assert method.server_report(server, report, 4) == {"control": [1 - 5.5 / 4]}
+    trained = training([4.5, -1], 1.0)
+    renewed = method.renew_clients(server, clients, trained)
+    np.testing.assert_array_equal(renewed["control"], [[-2.5, 0]])
+    # The sum of the changes, -5.5 and 0, over all clients, of whom there are four.
+    assert method.renew_server(server, trained, 4) == {"control": [1 - 5.5 / 4]}
 
 
 def test_mime_lite_by_hand():
@@ -145,9 +145,9 @@ def test_mime_lite_by_hand():
     server = {"velocity": [np.float32(2)]}
     assert method.server_memory(ZERO) == {"velocity": [0]} and method.client_memory(ZERO) == {}
     assert method.correction(server, {}) == [1]
-    report, clients = method.client_report(server, {}, training([1, 1], 1.0, gradients=[-4, 2]))
-    assert clients == {}
-    assert method.server_report(server, report, 9) == {"velocity": [0.5 * 2 + (-4 + 2) / 2]}
+    trained = training([1, 1], 1.0, gradients=[-4, 2])
+    assert method.renew_clients(server, {}, trained) == {}
+    assert method.renew_server(server, trained, 9) == {"velocity": [0.5 * 2 + (-4 + 2) / 2]}
 
 
 # The two backends, and the loop.

@@ -201,9 +201,36 @@ class TestEveryCodec:
         with pytest.raises(ValueError, match="message cannot be decompressed"):
             Deflated(codec).decode(message)
 
+    def test_settings_travel_in_the_header(self):
+        """Of codecs whose messages are equally long, and may even look alike."""
+        update = [np.arange(1, 17, dtype=np.float32)]
+        for one, other in (
+            (QSGD(5), QSGD(7)),
+            (TopK(count=4), TopK(0.5)),
+            (TopK(0.25), TopK(count=4)),
+            (RandomK(0.25), RandomK(0.25, rescale=False)),
+            (Sign(), Sign(per="update")),
+            (MajorityVote(0.1), MajorityVote(0.2)),
+            (Rotated(UniformQuantizer(8)), Rotated(UniformQuantizer(8), block=16)),
+            (Rotated(Sign()), Rotated(Sign("update"))),
+            (Deflated(QSGD(5)), Deflated(QSGD(7))),
+        ):
+            with pytest.raises(ValueError, match="written by a codec with other settings than"):
+                other.decode(one.encode(update, 1))
+
+    def test_equal_codecs_read_each_other(self):
+        update = [np.ones(8, np.float32)]
+        for one, other in (
+            (TopK(1), TopK(np.float64(1.0))),
+            (QSGD(np.int64(3)), QSGD(3)),
+            (Rotated(Sign(), np.int32(4)), Rotated(Sign(), 4)),
+        ):
+            assert one == other and other.encode(update, 1) == one.encode(update, 1)
+            other.decode(one.encode(update, 1))
+
     def test_header_is_counted(self):
-        assert compression.header_bytes([(784, 10), (10,), ()]) == 3 + 9 + 5 + 1
-        assert len(Dense().encode([np.zeros((2, 3)), np.zeros(3)], 0)) == 3 + 9 + 5 + 4 * 9
+        assert compression.header_bytes([(784, 10), (10,), ()]) == 7 + 9 + 5 + 1
+        assert len(Dense().encode([np.zeros((2, 3)), np.zeros(3)], 0)) == 7 + 9 + 5 + 4 * 9
 
     def test_tags_differ(self):
         kinds = {type(codec) for codec in CODECS}
@@ -257,7 +284,7 @@ class TestSparse:
         assert (sent != 0).sum() == 10
         plain = RandomK(0.1, rescale=False)
         np.testing.assert_array_equal(10 * plain.decode(plain.encode(update, 3))[0], sent)
-        assert len(plain.encode(update, 3)) == 8 + 4 + 40
+        assert len(plain.encode(update, 3)) == 12 + 4 + 40
         assert not np.array_equal(RandomK(0.1).decode(RandomK(0.1).encode(update, 4))[0], sent)
 
     @pytest.mark.parametrize("kind", [TopK, RandomK])
@@ -404,7 +431,7 @@ class TestQuantisers:
     @pytest.mark.parametrize("levels, bits", [(1, 2), (2, 3), (3, 3), (4, 4), (7, 4), (127, 8)])
     def test_bits_of_qsgd(self, levels, bits):
         assert QSGD(levels).bits == bits == math.ceil(math.log2(2 * levels + 1))
-        assert QSGD(levels).message_bytes([(80,)]) == 8 + 4 + 10 * bits
+        assert QSGD(levels).message_bytes([(80,)]) == 12 + 4 + 10 * bits
 
     def test_largest_floats(self):
         huge = np.finfo(np.float32).max
@@ -458,7 +485,7 @@ class TestSign:
             2.4 * np.array([1, -1, 1, -1, -1]),
             rtol=1e-6,
         )
-        assert len(Sign().encode(update, 0)) == (3 + 9 + 5) + (4 + 1) + (4 + 1)
+        assert len(Sign().encode(update, 0)) == (7 + 9 + 5) + (4 + 1) + (4 + 1)
 
     @settings(max_examples=30, deadline=None)
     @given(update=large_updates())
@@ -474,7 +501,7 @@ class TestSign:
         codec = MajorityVote(0.25)
         clients = [[np.float32([1, -1, 1, -1])], [np.float32([9, -9, -9, 0])]]
         messages = [codec.encode(client, 0) for client in clients]
-        assert len(messages[0]) == 8 + 1
+        assert len(messages[0]) == 12 + 1
         np.testing.assert_array_equal(codec.decode(messages[1])[0], [0.25, -0.25, -0.25, 0.25])
         zipped = [Deflated(codec).encode(client, 0) for client in clients]
         for weights, expected in (
@@ -511,8 +538,8 @@ class TestRotation:
         for size, padded in ((1, 1), (2, 2), (3, 4), (1024, 1024), (199_210, 262_144)):
             assert Rotated(Dense()).vector_bytes(size) == 4 + 4 * padded
         assert Rotated(Dense(), block=1024).vector_bytes(199_210) == 4 + 4 * 195 * 1024
-        assert Rotated(UniformQuantizer(1)).message_bytes([(5,)]) == 8 + 4 + 8 + 1
-        assert Rotated(QSGD(7), block=512).message_bytes([(513,)]) == 8 + 4 + 2 * (4 + 256)
+        assert Rotated(UniformQuantizer(1)).message_bytes([(5,)]) == 12 + 4 + 8 + 1
+        assert Rotated(QSGD(7), block=512).message_bytes([(513,)]) == 12 + 4 + 2 * (4 + 256)
 
     def test_one_large_element_is_spread(self):
         x = [np.random.default_rng(1).normal(0, 0.01, 1000).astype(np.float32)]
@@ -548,6 +575,16 @@ class TestAggregate:
             compression.aggregate(codec, messages, weights)
         with pytest.raises(ValueError, match="messages is empty"):
             compression.aggregate(codec, [])
+
+    @pytest.mark.parametrize("codec", [Dense(), MajorityVote(1.0), Deflated(Dense())], ids=ids)
+    @pytest.mark.parametrize("shapes", [[(1,)], [(2,), (2,)], [(2, 1)], [()]], ids=str)
+    def test_messages_of_other_shapes(self, codec, shapes):
+        other = codec.encode([np.ones(shape) for shape in shapes], 0)
+        messages = [codec.encode([np.ones(2)], 0), other]
+        with pytest.raises(
+            ValueError, match=r"messages\[1\] has shapes .*; those of messages\[0\]"
+        ):
+            compression.aggregate(codec, messages)
 
 
 def update_type(shapes):

@@ -226,8 +226,10 @@ def test_bad_client_input():
     images, labels = batch(0, 1)
     with pytest.raises(ValueError, match="^batches: number 1 has 2 images and 1 labels"):
         algorithms.client_update(LAYERS, [(images, labels), (images, labels[:1])], 0.1)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="label value"):
-        algorithms.client_update(LAYERS, [batch(0, 2)], 0.1)
+    for bad in (batch(0, 2), batch(-1, 1), (images, np.uint8([1, 255]))):
+        with pytest.raises(ValueError, match="^batches: number 0: labels holds .* from 0 to 1"):
+            algorithms.client_update(LAYERS, [bad], 0.1)
+    assert algorithms.client_update(ZERO, [batch(-1, 9)], 0.5, halves).num_examples == 2
 
 
 def test_bad_updates():
@@ -239,7 +241,7 @@ def test_bad_updates():
     with pytest.raises(ValueError, match=r"^updates\[0\].delta has shapes"):
         # Shapes that numpy would broadcast.
         algorithms.server_aggregate(LAYERS, [ClientUpdate([d[..., :1] for d in good.delta], 1)])
-    for count in (-1, float("nan")):
+    for count in (-1, float("nan"), float("inf")):
         with pytest.raises(ValueError, match=r"^updates\[0\].num_examples is"):
             algorithms.server_aggregate(LAYERS, [ClientUpdate(good.delta, count)])
 

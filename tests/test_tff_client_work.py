@@ -221,8 +221,15 @@ def test_runs_in_simulation_and_resumes(tmp_path):
 
 @pytest.mark.parametrize("name, value", [("batch_size", 0), ("epochs", 0), ("epochs", -1)])
 def test_numbers_out_of_range(name, value):
-    with pytest.raises(ValueError, match=f"{name} is {value}; it must be an int, at least 1"):
+    with pytest.raises(ValueError, match=f"{name} is {value}; it must be an int, from 1 to"):
         two_nn(**{name: value})
+
+
+@pytest.mark.parametrize("weighting", ["num_examples", None, len])
+def test_a_weighting_that_is_none(weighting):
+    wanted = f"client_weighting is a {type(weighting).__name__}; it must be a ClientWeighting"
+    with pytest.raises(TypeError, match=wanted):
+        two_nn(client_weighting=weighting)
 
 
 def test_types():

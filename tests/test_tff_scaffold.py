@@ -67,11 +67,15 @@ def test_client_update_by_hand():
     # The correction is 1 - 3. Client 1: the gradient is -2, so to 0.5 * (2 + 2). Client 2:
     # the gradient is -4, to 3; there it is 1, to 3.5. The new controls are the mean
     # gradients, -2 and -1.5; the old one was 3.
-    for held, expected in ((ONE, [2, -5, 2, 5]), (TWO, [3.5, -4.5, 2, 8.5]), ([], [0, 0, 0, 0])):
-        (delta,), (change,), examples, loss = train_corrected(
+    for held, expected in (
+        (ONE, [-2, 2, 1, 2, 5]),
+        (TWO, [-1.5, 3.5, 2, 2, 8.5]),
+        ([], [3, 0, 0, 0, 0]),
+    ):
+        (renewed,), (delta,), *counted = train_corrected(
             Mean(), dataset(held), [tf.constant(0.0)], [tf.constant(1.0)], [tf.constant(3.0)], 0.5
         )
-        np.testing.assert_allclose([delta, change, examples, loss], expected)
+        np.testing.assert_allclose([renewed, delta, *counted], expected)
 
 
 def test_a_round_by_hand(process):
@@ -124,6 +128,17 @@ def test_types(process):
         "controls={<float32>}@CLIENTS> -> <<weights=<float32>,control=<float32>>@SERVER,"
         "<controls={<float32>}@CLIENTS,metrics=<loss=float32,num_examples=float32>@SERVER>>)"
     )
+
+
+def test_a_client_sends_its_delta_and_little_else(process):
+    sent = []  # the types of all that goes from the clients to the server in a round
+    for _, call in process.next.to_building_block().result.locals:
+        kind = getattr(call.function, "uri", "")
+        if kind in ("federated_sum", "federated_aggregate"):
+            of_clients = call.argument.type_signature
+            sent.append(str((of_clients if kind == "federated_sum" else of_clients[0]).member))
+    # The delta with the number of steps, and two numbers for the metrics.
+    assert sorted(sent) == ["<<float32>,float32>", "float32", "float32"]
 
 
 def test_it_is_the_packages_scaffold():

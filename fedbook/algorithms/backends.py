@@ -13,6 +13,7 @@ import numpy as np
 
 from fedbook.algorithms.base import Algorithm, Arrays, Cohort
 from fedbook.algorithms.plain import client_update
+from fedbook.checks import check_ints
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,11 +32,9 @@ class Backend:
 
 
 def _train_one_at_a_time(algorithm, weights, correction, cohort) -> Arrays:
-    clients = len(cohort.clients)
-    if correction is not None:
-        correction = [np.broadcast_to(c, (clients, *w.shape)) for c, w in zip(correction, weights)]
+    correction = _for_each_client(correction, weights, len(cohort.clients))
     deltas = []
-    for k in range(clients):
+    for k in range(len(cohort.clients)):
         batches = [(cohort.images[k, rows], cohort.labels[k, rows]) for rows in cohort.order[k]]
         own = None if correction is None else [c[k] for c in correction]
         update = client_update(
@@ -53,6 +52,8 @@ def _gradients_one_at_a_time(weights, cohort) -> Arrays:
 
 
 def _train_all_at_once(algorithm, weights, correction, cohort) -> Arrays:
+    _check_softmax_regression(weights, cohort)
+    correction = _for_each_client(correction, weights, len(cohort.clients))
     rate = np.float32(algorithm.client_lr)
     start = [np.asarray(w)[None] for w in weights]
     trained = [s.repeat(len(cohort.clients), 0) for s in start]
@@ -69,9 +70,34 @@ def _train_all_at_once(algorithm, weights, correction, cohort) -> Arrays:
 
 
 def _gradients_all_at_once(weights, cohort) -> Arrays:
+    _check_softmax_regression(weights, cohort)
     k, n = cohort.labels.shape
     everything = np.arange(n)[None].repeat(k, 0)
     return _softmax_gradients([w[None] for w in weights], cohort.images, cohort.labels, everything)
+
+
+def _for_each_client(correction, weights, clients: int) -> Arrays | None:
+    """Returns the corrections as arrays [clients, ...], or None; raises ValueError for others."""
+    if correction is None:
+        return None
+    if len(correction) != len(weights):
+        raise ValueError(f"correction has {len(correction)} arrays; weights has {len(weights)}.")
+    for number, (c, w) in enumerate(zip(correction, weights)):
+        wanted = np.shape(w), (clients, *np.shape(w))
+        if np.shape(c) not in wanted:  # others NumPy may broadcast all the same
+            found = f"correction[{number}] has shape {np.shape(c)}"
+            raise ValueError(f"{found}; it must be {wanted[0]} or {wanted[1]}.")
+    return [np.broadcast_to(c, (clients, *np.shape(w))) for c, w in zip(correction, weights)]
+
+
+def _check_softmax_regression(weights, cohort) -> None:
+    """Raises ValueError unless the weights are [W, b] for the cohort's images and labels."""
+    shapes, pixels = [np.shape(w) for w in weights], cohort.images.shape[2]
+    bias: tuple[int, ...] = shapes[-1] if shapes else ()
+    if len(bias) != 1 or shapes != [(pixels, *bias), bias]:
+        wanted = f"[({pixels}, classes), (classes,)] for images of {pixels} pixels"
+        raise ValueError(f"weights has shapes {shapes}; ALL_AT_ONCE wants {wanted}.")
+    check_ints("cohort.labels", cohort.labels, 0, bias[0] - 1)
 
 
 def _softmax_gradients(weights, images, labels, chosen) -> Arrays:

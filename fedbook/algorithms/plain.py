@@ -15,7 +15,16 @@ import numpy as np
 import tensorflow as tf
 
 from fedbook import models
-from fedbook.checks import check_floats, check_learning_rate, check_shapes
+from fedbook.checks import (
+    check_callable,
+    check_floats,
+    check_ints,
+    check_learning_rate,
+    check_number,
+    check_one_of,
+    check_shapes,
+    check_type,
+)
 
 Weights = Sequence[np.ndarray | tf.Tensor]
 Loss = Callable[[Weights, tf.Tensor, tf.Tensor], tf.Tensor]
@@ -73,10 +82,15 @@ def client_update(
     Raises:
       ValueError: if `weights` is empty or does not hold floats, `learning_rate` is not a finite
         number above 0, the shapes in `correction` are not those of `weights`, or a batch has not
-        as many images as labels.
+        as many images as labels. With :func:`fedbook.models.loss`, also if the labels are not
+        ints from 0 to the number of classes minus 1; another loss may have labels of its own.
+      TypeError: if `loss` or `local_term` is not a function.
     """
     received = check_floats("weights", weights)
     check_learning_rate("learning_rate", learning_rate)
+    check_callable("loss", loss, "of weights, images and labels")
+    if local_term is not None:
+        check_callable("local_term", local_term, "of a weight and its value at the start")
     if correction is not None:
         correction = check_shapes("correction", correction, received)
     shapes = tuple(w.shape for w in received)
@@ -87,6 +101,8 @@ def client_update(
         if len(images) != len(labels):
             found = f"{len(images)} images and {len(labels)} labels"
             raise ValueError(f"batches: number {number} has {found}; they must match.")
+        if loss is models.loss:  # which classes another one has is not known here
+            check_ints(f"batches: number {number}: labels", labels, 0, received[-1].size - 1)
         if len(labels):  # the mean over no example is NaN
             images, labels = tf.convert_to_tensor(images), tf.convert_to_tensor(labels)
             step = _local_step(loss, local_term, shapes, tuple(images.shape[1:]))
@@ -117,16 +133,17 @@ def server_aggregate(
 
     Raises:
       ValueError: if `weights` is empty or does not hold floats, the deltas'
-        shapes are not those of `weights`, a `num_examples` is below 0, or
-        `server_learning_rate` is not a finite number above 0.
+        shapes are not those of `weights`, a `num_examples` is below 0 or not finite,
+        `server_learning_rate` is not a finite number above 0, or `uniform` is not a bool.
+      TypeError: if one of `updates` is not a :class:`ClientUpdate`.
     """
     received, updates = check_floats("weights", weights), list(updates)
     check_learning_rate("server_learning_rate", server_learning_rate)
+    check_one_of("uniform", uniform, (False, True))
     for number, update in enumerate(updates):
+        check_type(f"updates[{number}]", update, ClientUpdate)
         check_shapes(f"updates[{number}].delta", update.delta, received)
-        counted = update.num_examples
-        if not counted >= 0:
-            raise ValueError(f"updates[{number}].num_examples is {counted}; it must be 0 or more.")
+        check_number(f"updates[{number}].num_examples", update.num_examples, low=0)
     shares = [1 if uniform else update.num_examples for update in updates]
     total = sum(shares)
     new = [w.copy() for w in received]

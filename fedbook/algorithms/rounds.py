@@ -7,11 +7,12 @@ from typing import TypeVar
 import numpy as np
 
 from fedbook.algorithms.backends import ALL_AT_ONCE, Backend
-from fedbook.algorithms.base import Algorithm, Arrays, Cohort, LocalTraining, Memory
-from fedbook.checks import check_int
+from fedbook.algorithms.base import Algorithm, Arrays, Cohort, LocalTraining, Memory, check_examples
+from fedbook.checks import check_callable, check_floats, check_int, check_ints, check_type
 
 T = TypeVar("T")
 CLASSES = 10
+LONGEST = 2**24  # examples that a client reads in a round, each time counted
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -19,21 +20,25 @@ class Federation:
     """Clients that hold equally many examples each, and so count the same.
 
     Attributes:
-      images: [N, n, pixels] float32, the n examples of each of N clients.
+      images: [N, n, pixels] float32, the n examples of each of N clients, all finite.
       labels: [N, n] ints from 0 to 9.
 
     Raises:
-      ValueError: if the shapes do not fit together.
+      TypeError: if one of them is not an array.
+      ValueError: if the shapes do not fit together, a dtype is another one, an image holds NaN or
+        infinity, or a label is out of its range.
     """
 
     images: np.ndarray
     labels: np.ndarray
 
     def __post_init__(self):
-        if self.images.ndim != 3 or self.labels.shape != self.images.shape[:2]:
+        check_examples(self.images, self.labels)
+        check_ints("labels", self.labels, 0, CLASSES - 1)
+        wrong = self.images.size - np.isfinite(self.images).sum()
+        if wrong:
             raise ValueError(
-                f"images has shape {self.images.shape} and labels {self.labels.shape}; "
-                "they must be [N, n, pixels] and [N, n]."
+                f"images has {wrong} pixels that are NaN or infinite; all must be finite."
             )
 
     def __len__(self) -> int:
@@ -48,7 +53,17 @@ class Federation:
         Both depend on the seed and the numbers only, not on the algorithm: two algorithms
         with the same seed meet the same clients and can be compared in pairs. A client
         reads its examples in a new order again and again until it has done its steps.
+
+        Raises:
+          ValueError: if `seed` or `round_number` is below 0, `cohort` is not from 1 to N,
+            `steps` or `batch_size` is below 1, or their product is above 2**24.
         """
+        check_int("seed", seed, 0)
+        check_int("round_number", round_number, 0)
+        check_int("cohort", cohort, 1, len(self))
+        check_int("steps", steps, 1)
+        check_int("batch_size", batch_size, 1)
+        check_int("steps * batch_size", steps * batch_size, 1, LONGEST)
         rng = np.random.default_rng([seed, round_number])
         chosen = np.sort(rng.choice(len(self), cohort, replace=False))
         order = _orders(rng, cohort, self.labels.shape[1], steps, batch_size)
@@ -77,11 +92,16 @@ class State:
 
 
 def initial_state(algorithm: Algorithm, weights: Arrays, num_clients: int) -> State:
-    """Returns the state before round 1, from float32 `weights`, for `num_clients` clients.
+    """Returns the state before round 1, from float `weights`, for `num_clients` clients.
+
+    The state holds the weights as float32.
 
     Raises:
-      ValueError: if `num_clients` is below 1.
+      TypeError: if `algorithm` is not an :class:`~fedbook.algorithms.Algorithm`.
+      ValueError: if `weights` is empty or does not hold floats, or `num_clients` is below 1.
     """
+    check_type("algorithm", algorithm, Algorithm, "fed_avg(0.1)")
+    weights = check_floats("weights", weights)
     check_int("num_clients", num_clients, 1)
     clients = {
         name: [np.repeat(array[None], num_clients, axis=0) for array in arrays]
@@ -101,8 +121,18 @@ def next_round(
       state: what :func:`initial_state` or the last round returned.
       cohort: who takes part, with which batches.
       backend: how the clients are trained.
+
+    Raises:
+      TypeError: if an argument is of another kind.
+      ValueError: if the cohort has a client that the state does not have, or the weights or the
+        classes of the model do not fit the cohort's examples.
     """
+    check_type("algorithm", algorithm, Algorithm, "fed_avg(0.1)")
+    check_type("state", state, State)
+    check_type("cohort", cohort, Cohort)
+    check_type("backend", backend, Backend)
     chosen, num_clients = cohort.clients, len(state.last_round)
+    check_ints("cohort.clients", chosen, 0, num_clients - 1)
     mine = {name: [a[chosen] for a in arrays] for name, arrays in state.clients.items()}
     correction = algorithm.correction and algorithm.correction(state.server, mine)
     training = LocalTraining(
@@ -110,8 +140,8 @@ def next_round(
         cohort.steps * np.float32(algorithm.client_lr),
         lambda: backend.gradients(state.weights, cohort),
     )
-    report, mine = algorithm.client_report(state.server, mine, training)
-    server = algorithm.server_report(state.server, report, num_clients)
+    mine = algorithm.renew_clients(state.server, mine, training)
+    server = algorithm.renew_server(state.server, training, num_clients)
     mean_delta = [delta.mean(0) for delta in training.delta]
     optimizer, weights = algorithm.server.apply(state.optimizer, state.weights, mean_delta)
     clients = {name: _replaced(state.clients[name], chosen, new) for name, new in mine.items()}
@@ -151,13 +181,13 @@ def run(
       The state after the last round, and the evaluations, one a round.
 
     Raises:
-      ValueError: if a number is out of its range.
+      TypeError: if an argument is of another kind.
+      ValueError: if a number is out of its range, or `steps` times `batch_size` is above 2**24.
     """
+    check_type("federation", federation, Federation)
+    check_type("backend", backend, Backend)
+    check_callable("evaluate", evaluate, "of the weights")
     check_int("rounds", rounds, 1)
-    check_int("cohort", cohort, 1, len(federation))
-    check_int("steps", steps, 1)
-    check_int("batch_size", batch_size, 1)
-    check_int("seed", seed, 0)
     pixels = federation.images.shape[2]
     weights = [np.zeros((pixels, CLASSES), np.float32), np.zeros(CLASSES, np.float32)]
     state, history = initial_state(algorithm, weights, len(federation)), []

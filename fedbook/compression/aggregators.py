@@ -14,7 +14,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from fedbook.algorithms.tff import messages as tff_messages
-from fedbook.checks import check_type
+from fedbook.checks import check_shapes, check_type
 from fedbook.compression.base import Codec, MessageFormat
 from fedbook.compression.entropy import Deflated
 from fedbook.compression.sign import MajorityVote
@@ -40,11 +40,14 @@ def aggregate(
       float32 arrays with the shapes of the updates.
 
     Raises:
-      ValueError: if there is no message, `weights` does not fit, or a message cannot be decoded.
+      ValueError: if there is no message, `weights` does not fit, a message cannot be decoded, or
+        the messages are of updates with different shapes.
+      TypeError: if `codec` is not a codec, or a message not bytes.
     """
-    weights = _check_weights(messages, weights)
-    decoded = (codec.decode(message) for message in messages)
     inner = codec.codec if isinstance(codec, Deflated) else codec
+    check_type("codec", inner, MessageFormat, "TopK(0.01)")
+    weights = _check_weights(messages, weights)
+    decoded = _decode_alike(codec, messages)
     if isinstance(inner, MajorityVote):
         votes = _weighted_sum(([np.sign(d) for d in update] for update in decoded), weights > 0)
         return [np.float32(inner.step) * np.sign(v).astype(np.float32) for v in votes]
@@ -178,6 +181,15 @@ def _check_weights(messages: Sequence[bytes], weights: Sequence[float] | None) -
             f"weights is {checked}; it must hold {len(messages)} finite numbers from 0, not all 0."
         )
     return checked
+
+
+def _decode_alike(codec: MessageFormat | Deflated, messages: Sequence[bytes]):
+    """Yields the decoded updates; raises ValueError if one is shaped unlike the first."""
+    first = None
+    for number, message in enumerate(messages):
+        update = codec.decode(message)
+        first = first or update
+        yield check_shapes(f"messages[{number}]", update, first, "messages[0]")
 
 
 def _weighted_sum(updates: Iterable[list[np.ndarray]], weights: np.ndarray) -> list[np.ndarray]:

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fedbook.checks import check_shapes
-from fedbook.compression.base import Codec, Seed, check_update
+from fedbook.checks import check_shapes, check_type
+from fedbook.compression.base import Codec, MessageFormat, Seed, check_update
 from fedbook.compression.entropy import Deflated
 
 
@@ -34,8 +34,11 @@ def encode_change(
 
     Raises:
       ValueError: if the shapes differ, or as ``codec.encode`` does.
+      TypeError: if `codec` is not a codec.
     """
-    weights, known = check_update(weights), check_update(known)
+    inner = codec.codec if isinstance(codec, Deflated) else codec
+    check_type("codec", inner, MessageFormat, "TopK(0.01)")
+    weights, known = check_update(weights, "weights"), check_update(known, "known")
     check_shapes("known", known, weights)
     message = codec.encode([w - k for w, k in zip(weights, known)], seed)
     return message, [k + change for k, change in zip(known, codec.decode(message))]

@@ -35,9 +35,15 @@ class Deflated:
         return zlib.compress(self.codec.encode(update, seed), 9)
 
     def decode(self, message: bytes) -> list[np.ndarray]:
-        """Returns the update as the server sees it; raises ValueError for another's message."""
+        """Returns the update as the server sees it.
+
+        Raises:
+          ValueError: if another codec, or one with other settings, wrote `message`, or if it
+            is cut off.
+          TypeError: if `message` is not bytes.
+        """
         try:
-            inflated = zlib.decompress(message)
+            inflated = zlib.decompress(check_type("message", message, bytes))
         except zlib.error as error:
             raise ValueError(f"message cannot be decompressed: {error}.") from None
         return self.codec.decode(inflated)

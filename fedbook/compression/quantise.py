@@ -102,7 +102,7 @@ class QSGD(Codec):
     @property
     def bits(self) -> int:
         """The number of bits of one element."""
-        return (2 * self.levels).bit_length()
+        return int(2 * self.levels).bit_length()  # NumPy's ints have no such method
 
     def vector_bytes(self, size):
         return 4 + packing.packed_bytes(size, self.bits)

@@ -68,7 +68,7 @@ class MajorityVote(MessageFormat):
         because the size of the updates is lost.
 
     Raises:
-      ValueError: if `step` is not a finite number above 0.
+      ValueError: if `step` is not a number above 0 that is finite as float32.
     """
 
     tag: ClassVar[bytes] = b"V"
@@ -76,7 +76,7 @@ class MajorityVote(MessageFormat):
     step: float
 
     def __post_init__(self):
-        check_number("step", self.step, above=0)
+        check_number("step", self.step, above=0, high=float(np.finfo(np.float32).max))
 
     def vector_bytes(self, size):
         return packing.packed_bytes(size, 1)

@@ -117,6 +117,10 @@ class RandomK(_Sparse):
     tag: ClassVar[bytes] = b"R"
     rescale: bool = True
 
+    def __post_init__(self):
+        super().__post_init__()
+        check_one_of("rescale", self.rescale, (False, True))
+
     def vector_bytes(self, size):
         return 4 + 4 * self._kept(size)
 

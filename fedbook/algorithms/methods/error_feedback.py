@@ -13,15 +13,16 @@ sample of millions of phones (cross-device).
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from fedbook.checks import check_floats, check_shapes
+from fedbook.checks import check_floats, check_shapes, check_type
 
 Memory = list[np.ndarray]
 
 
+@runtime_checkable
 class Coder(Protocol):
     """What error feedback needs of a codec, such as those of :mod:`fedbook.compression`."""
 
@@ -55,7 +56,9 @@ def encode_with_memory(
 
     Raises:
       ValueError: if the shapes differ, or as ``codec.encode`` does.
+      TypeError: if `codec` lacks ``encode`` or ``decode``.
     """
+    check_type("codec", codec, Coder, "TopK(0.01)")
     update = check_floats("update", update)
     remembered = check_shapes("memory", memory, update, "update")
     owed = [u + m for u, m in zip(update, remembered)]

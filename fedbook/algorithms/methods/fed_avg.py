@@ -5,6 +5,7 @@ McMahan et al. 2017 (arXiv 1602.05629), section 2, Algorithm 1.
 
 from fedbook.algorithms.base import Algorithm
 from fedbook.algorithms.methods.server_optimizers import sgd
+from fedbook.checks import check_learning_rate
 
 
 def fed_avg(client_lr: float, server_lr: float = 1.0) -> Algorithm:
@@ -17,4 +18,4 @@ def fed_avg(client_lr: float, server_lr: float = 1.0) -> Algorithm:
     Raises:
       ValueError: if a learning rate is not a finite number above 0.
     """
-    return Algorithm(client_lr, sgd(server_lr))
+    return Algorithm(client_lr, sgd(check_learning_rate("server_lr", server_lr)))

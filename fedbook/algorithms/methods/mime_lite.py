@@ -31,8 +31,8 @@ def mime_lite(client_lr: float, momentum: float) -> Algorithm:
     def correction(server: Memory, clients: Memory):
         return [decay * v for v in server["velocity"]]
 
-    def renew_velocity(server: Memory, report: Memory, num_clients: int) -> Memory:
-        gradients = zip(server["velocity"], report["gradient"])
+    def renew_velocity(server: Memory, training: LocalTraining, num_clients: int) -> Memory:
+        gradients = zip(server["velocity"], training.full_gradient())
         return {"velocity": [decay * v + gradient.mean(0) for v, gradient in gradients]}
 
     return Algorithm(
@@ -40,10 +40,5 @@ def mime_lite(client_lr: float, momentum: float) -> Algorithm:
         sgd(),
         server_memory=lambda weights: {"velocity": zeros_like(weights)},
         correction=correction,
-        client_report=_send_gradient,
-        server_report=renew_velocity,
+        renew_server=renew_velocity,
     )
-
-
-def _send_gradient(server: Memory, clients: Memory, training: LocalTraining):
-    return {"gradient": training.full_gradient()}, clients

@@ -4,12 +4,18 @@ Karimireddy et al. 2020 (arXiv 1910.06378), Algorithm 1, option II. Each client 
 control, its guess of its own gradient, and the server remembers the mean of all clients'
 controls. A client goes along ``gradient - own control + server's control``. Its new
 control is the mean gradient of the steps that it just took, which follows from its delta.
+
+The paper lets each client send the change of its control beside its delta. With option II that
+change is ``-server's control - delta / (steps * learning rate)``. The server has all of this but
+the number of steps, so a client sends one vector of the model's size, as in FedAvg. The server
+must see each delta by itself, unless all clients take equally many steps.
 """
 
 import numpy as np
 
 from fedbook.algorithms.base import Algorithm, LocalTraining, Memory, zeros_like
 from fedbook.algorithms.methods.server_optimizers import sgd
+from fedbook.checks import check_learning_rate
 
 
 def scaffold(client_lr: float, server_lr: float = 1.0) -> Algorithm:
@@ -24,12 +30,12 @@ def scaffold(client_lr: float, server_lr: float = 1.0) -> Algorithm:
     """
     return Algorithm(
         client_lr,
-        sgd(server_lr),
+        sgd(check_learning_rate("server_lr", server_lr)),
         server_memory=_zero_control,
         client_memory=_zero_control,
         correction=_correction,
-        client_report=_renew_controls,
-        server_report=_follow_controls,
+        renew_clients=_renew_controls,
+        renew_server=_follow_controls,
     )
 
 
@@ -41,15 +47,15 @@ def _correction(server: Memory, clients: Memory):
     return [mean - own for mean, own in zip(server["control"], clients["control"])]
 
 
-def _renew_controls(server: Memory, clients: Memory, training: LocalTraining):
-    new, change = [], []
-    for mean, own, delta in zip(server["control"], clients["control"], training.delta):
-        new.append(own - mean - delta / training.total_rate)
-        change.append(new[-1] - own)
-    return {"control_change": change}, {"control": new}
+def _renew_controls(server: Memory, clients: Memory, training: LocalTraining) -> Memory:
+    arrays = zip(server["control"], clients["control"], training.delta)
+    return {"control": [own - mean - d / training.total_rate for mean, own, d in arrays]}
 
 
-def _follow_controls(server: Memory, report: Memory, num_clients: int) -> Memory:
-    # A sum over the cohort, divided by all clients: so the control stays the mean of all.
-    changes = zip(server["control"], report["control_change"])
-    return {"control": [c + change.sum(0) / np.float32(num_clients) for c, change in changes]}
+def _follow_controls(server: Memory, training: LocalTraining, num_clients: int) -> Memory:
+    renewed = []
+    for control, delta in zip(server["control"], training.delta):
+        changes = -control - delta / training.total_rate
+        # A sum over the cohort, divided by all clients: so the control stays the mean of all.
+        renewed.append(control + changes.sum(0) / np.float32(num_clients))
+    return {"control": renewed}

@@ -10,22 +10,22 @@ import numpy as np
 
 from fedbook.algorithms.base import Algorithm, Arrays, ServerOptimizer, zeros_like
 from fedbook.algorithms.plain import ClientUpdate, server_aggregate
-from fedbook.checks import check_learning_rate, check_number
+from fedbook.checks import check_learning_rate, check_number, check_type
 
 
 def fed_avg_m(client_lr: float, momentum: float, server_lr: float = 1.0) -> Algorithm:
     """Returns FedAvg with momentum at the server; see :func:`sgd` for the server's numbers."""
-    return Algorithm(client_lr, sgd(server_lr, momentum))
+    return Algorithm(client_lr, sgd(check_learning_rate("server_lr", server_lr), momentum))
 
 
 def fed_adam(client_lr: float, server_lr: float) -> Algorithm:
     """Returns FedAdam; see :func:`adam` for the server's learning rate."""
-    return Algorithm(client_lr, adam(server_lr))
+    return Algorithm(client_lr, adam(check_learning_rate("server_lr", server_lr)))
 
 
 def fed_yogi(client_lr: float, server_lr: float) -> Algorithm:
     """Returns FedYogi; see :func:`yogi` for the server's learning rate."""
-    return Algorithm(client_lr, yogi(server_lr))
+    return Algorithm(client_lr, yogi(check_learning_rate("server_lr", server_lr)))
 
 
 def sgd(learning_rate: float = 1.0, momentum: float = 0.0) -> ServerOptimizer:
@@ -116,7 +116,9 @@ def server_update(
 
     Raises:
       ValueError: as :func:`fedbook.algorithms.server_aggregate` does.
+      TypeError: if `optimizer` is not a :class:`ServerOptimizer`, or as ``server_aggregate`` does.
     """
+    check_type("optimizer", optimizer, ServerOptimizer, "sgd()")
     mean_delta = server_aggregate(zeros_like(weights), updates, uniform=uniform)
     return optimizer.apply(state, weights, mean_delta)
 

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fedbook.checks import check_int, check_type
+from fedbook.checks import check_callable, check_int, check_type
 from fedbook.data.clients import without_autotuning
 
 AggregationFactory: TypeAlias = (
@@ -24,6 +24,7 @@ AggregationFactory: TypeAlias = (
 )
 # More examples than a client can hold in memory: one batch of a dataset is all of it.
 _ALL = 1 << 30
+_LARGEST = 2**31 - 1  # of an int32, which counts examples and epochs
 
 
 def build_fast_fed_avg(
@@ -60,8 +61,10 @@ def build_fast_fed_avg(
 
     Raises:
       ValueError: if a number is out of range.
-      TypeError: if `model` is not a functional model, or an optimiser not TFF's.
+      TypeError: if `model` is not a functional model, an optimiser not TFF's, or another argument
+        of another kind.
     """
+    check_type("client_optimizer", client_optimizer, tff.learning.optimizers.Optimizer)
     client_work = build_client_work(
         model,
         client_optimizer,
@@ -77,6 +80,10 @@ def build_fast_fed_avg(
     aggregator = model_aggregator or tff.aggregators.MeanFactory()
     if isinstance(aggregator, tff.aggregators.UnweightedAggregationFactory):
         aggregator = tff.aggregators.as_weighted_aggregator(aggregator)
+    check_type("model_aggregator", aggregator, tff.aggregators.WeightedAggregationFactory)
+    if model_distributor is not None:
+        wanted = tff.learning.templates.DistributionProcess
+        check_type("model_distributor", model_distributor, wanted)
 
     @tff.tensorflow.computation
     def initial_weights():
@@ -127,11 +134,19 @@ def build_client_work(
       batches of the model's `input_spec`, of any size; one large batch is fastest.
 
     Raises:
-      ValueError: if `batch_size` or `epochs` is below 1.
-      TypeError: if `model` is not a functional model, or `optimizer` not TFF's.
+      ValueError: if `batch_size` or `epochs` is not from 1 to 2**31 - 1, or `shuffle_seed` is
+        neither an int nor None.
+      TypeError: if `model` is not a functional model, `optimizer` not TFF's, `client_weighting`
+        not a ``tff.learning.ClientWeighting``, or `metrics_aggregator` not a function.
     """
-    check_int("batch_size", batch_size, 1)
-    check_int("epochs", epochs, 1)
+    check_int("batch_size", batch_size, 1, _LARGEST)
+    check_int("epochs", epochs, 1, _LARGEST)
+    if shuffle_seed is not None:
+        check_int("shuffle_seed", shuffle_seed, -(2**63), 2**63 - 1)
+    weightings = tff.learning.ClientWeighting
+    check_type("client_weighting", client_weighting, weightings, "ClientWeighting.UNIFORM")
+    if metrics_aggregator is not None:
+        check_callable("metrics_aggregator", metrics_aggregator, "of the model's finalisers")
     check_type("model", model, tff.learning.models.FunctionalModel)
     check_type("optimizer", optimizer, tff.learning.optimizers.Optimizer)
     build_aggregation = metrics_aggregator or tff.learning.metrics.sum_then_finalize

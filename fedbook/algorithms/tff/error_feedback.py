@@ -56,7 +56,8 @@ def build_error_feedback(
     Raises:
       ValueError: if a number is out of range, the model's variables are not all trainable
         and float32, or the codec cannot encode tensors of their shapes.
-      TypeError: if `codec` is not such a codec.
+      TypeError: if `codec` is not such a codec, or `model_fn` does not build a
+        ``tff.learning.models.VariableModel``.
     """
     messages.check_coder(codec)
     initial_seed = messages.first_state(seed)

@@ -52,6 +52,7 @@ def build_fed_avg(
     Raises:
       ValueError: if a learning rate is not above 0 or not finite, or the model has non-trainable
         variables or trainable ones that are not float32.
+      TypeError: if `model_fn` does not build a ``tff.learning.models.VariableModel``.
     """
     check_learning_rate("client_learning_rate", client_learning_rate)
     check_learning_rate("server_learning_rate", server_learning_rate)

@@ -7,6 +7,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from fedbook.checks import check_callable, check_type
+
 ModelFn = Callable[[], tff.learning.models.VariableModel]
 
 
@@ -56,9 +58,12 @@ def model_types(model_fn: ModelFn) -> tuple[tff.Type, tff.SequenceType]:
 
     Raises:
       ValueError: if the model has non-trainable variables or trainable ones that are not float32.
+      TypeError: if `model_fn` does not build a ``tff.learning.models.VariableModel``.
     """
+    check_callable("model_fn", model_fn, "that builds a model")
     with tf.Graph().as_default():  # a model to look at; its variables end with the graph
-        model = model_fn()
+        kind = tff.learning.models.VariableModel
+        model = check_type("what model_fn builds", model_fn(), kind)
         _check_variables(model)
         weights = [(np.float32, tuple(v.shape)) for v in model.trainable_variables]
         batches = tff.SequenceType(tff.types.tensorflow_to_type(model.input_spec))

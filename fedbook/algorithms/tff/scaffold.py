@@ -4,6 +4,10 @@ The same as :mod:`fedbook.algorithms.methods.scaffold`, where the algorithm is e
 A TFF computation keeps nothing at clients between rounds. So a client's control is an
 argument and a result of the round, and the loop around the rounds keeps it: see
 :func:`run_scaffold_round`. Chapter 8 writes it step by step.
+
+A client sends its delta and the number of its steps. From these two and its own control the
+server finds how the client's control has changed. The steps may differ from client to client,
+so the server divides each delta before it adds them (``tff.federated_aggregate``).
 """
 
 import collections
@@ -16,7 +20,7 @@ import tensorflow_federated as tff
 
 from fedbook.algorithms.tff.fed_avg import move_weights
 from fedbook.algorithms.tff.local_training import ModelFn, mean_metrics, model_types, train_model
-from fedbook.checks import check_int, check_learning_rate
+from fedbook.checks import check_int, check_learning_rate, check_shapes, check_type
 
 
 def train_corrected(
@@ -26,27 +30,31 @@ def train_corrected(
     server_control: list[tf.Tensor],
     client_control: list[tf.Tensor],
     learning_rate: float,
-) -> tuple[list[tf.Tensor], list[tf.Tensor], tf.Tensor, tf.Tensor]:
+) -> tuple[list[tf.Tensor], list[tf.Tensor], tf.Tensor, tf.Tensor, tf.Tensor]:
     """Trains on one client's batches as SCAFFOLD does.
 
     The controls are shaped like `weights`; the other arguments are those of
     :func:`~fedbook.algorithms.tff.local_training.train_model`.
 
     Returns:
-      The model delta; the change of the client's control (both shaped like `weights`); the number
-      of examples seen and the sum of their losses when they were seen (float32 scalars). All are
-      zero for an empty dataset.
+      The client's new control; the model delta (both shaped like `weights`); the numbers of steps
+      and of examples seen, and the sum of the examples' losses when they were seen (float32
+      scalars). For an empty dataset the control is the old one, and all others are zero.
     """
     correction = [s - c for s, c in zip(server_control, client_control, strict=True)]
     delta, steps, examples, loss = train_model(model, dataset, weights, learning_rate, correction)
-    # The new control is -correction - delta / (steps * learning_rate), the mean gradient of
-    # the steps; its change is that minus the old one, which leaves the server's.
     has_trained = tf.cast(steps > 0.0, tf.float32)
-    change = [
-        -has_trained * s - tf.math.divide_no_nan(d, steps * learning_rate)
-        for s, d in zip(server_control, delta)
-    ]
-    return delta, change, examples, loss
+    uphill = mean_directions(delta, steps, learning_rate)
+    # The mean gradient of the steps: they went along it plus the correction.
+    renewed = [c - has_trained * s + u for s, c, u in zip(server_control, client_control, uphill)]
+    return renewed, delta, steps, examples, loss
+
+
+def mean_directions(
+    delta: list[tf.Tensor], steps: tf.Tensor, learning_rate: float
+) -> list[tf.Tensor]:
+    """Returns ``-delta / (steps * learning_rate)``, the mean vector of the steps; 0 without any."""
+    return [-tf.math.divide_no_nan(d, steps * learning_rate) for d in delta]
 
 
 def build_scaffold(
@@ -78,6 +86,7 @@ def build_scaffold(
     Raises:
       ValueError: if `num_clients` is below 1, a learning rate is not above 0 or not finite, or the
         model has non-trainable variables or trainable ones that are not float32.
+      TypeError: if `model_fn` does not build a ``tff.learning.models.VariableModel``.
     """
     check_int("num_clients", num_clients, 1)
     check_learning_rate("client_learning_rate", client_learning_rate)
@@ -97,19 +106,49 @@ def build_scaffold(
 
         @tf.function  # runs assignments in the order of the lines
         def train(weights, control, dataset, client_control):
-            delta, change, examples, loss_sum = train_corrected(
+            renewed, delta, steps, examples, loss_sum = train_corrected(
                 model, dataset, weights, control, client_control, client_learning_rate
             )
-            renewed = [c + d for c, d in zip(client_control, change)]
-            counts = tf.cast(examples > 0.0, tf.float32)
-            return (delta, change, counts, examples, loss_sum), renewed
+            return ((delta, steps), examples, loss_sum), renewed
 
         return train(list(state["weights"]), list(state["control"]), dataset, list(client_control))
 
-    @tff.tensorflow.computation(state_type, arrays, arrays, np.float32)
-    def move_server(state, delta_sum, change_sum, clients):
+    # What the server adds up: deltas, mean directions, and clients that have trained.
+    sums_type = tff.to_type((arrays, arrays, np.float32))
+    sent_type = tff.to_type((arrays, np.float32))
+
+    @tff.tensorflow.computation
+    def nothing():
+        zeros = [tf.zeros(array.shape) for array in arrays]
+        return zeros, zeros, 0.0
+
+    def add(sums, others):
+        lists = [[a + b for a, b in zip(*both, strict=True)] for both in zip(sums[:2], others[:2])]
+        return *lists, sums[2] + others[2]
+
+    @tff.tensorflow.computation(sums_type, sent_type)
+    def add_client(sums, sent):
+        delta, steps = list(sent[0]), sent[1]
+        directions = mean_directions(delta, steps, client_learning_rate)
+        return add(sums, (delta, directions, tf.cast(steps > 0.0, tf.float32)))
+
+    @tff.tensorflow.computation(sums_type, sums_type)
+    def add_sums(sums, others):
+        return add(sums, others)
+
+    @tff.tensorflow.computation(sums_type)
+    def as_they_are(sums):
+        return sums
+
+    @tff.tensorflow.computation(state_type, sums_type)
+    def move_server(state, sums):
+        delta_sum, direction_sum, clients = sums
         weights = move_weights(state["weights"], delta_sum, clients, server_learning_rate)
-        control = [c + d / num_clients for c, d in zip(state["control"], change_sum, strict=True)]
+        # The change of a client's control is its mean direction minus the server's control.
+        control = [
+            c + (d - clients * c) / num_clients
+            for c, d in zip(state["control"], direction_sum, strict=True)
+        ]
         return collections.OrderedDict(weights=weights, control=control)
 
     @tff.federated_computation
@@ -124,8 +163,10 @@ def build_scaffold(
     def next_round(state, datasets, controls):
         at_clients = tff.federated_broadcast(state)  # twice what FedAvg sends
         sent, renewed = tff.federated_map(train_one_client, (at_clients, datasets, controls))
-        delta, change, counts, examples, loss = (tff.federated_sum(part) for part in sent)
-        new_state = tff.federated_map(move_server, (state, delta, change, counts))
+        # A delta and a number of steps: as many bytes up as in FedAvg.
+        sums = tff.federated_aggregate(sent[0], nothing(), add_client, add_sums, as_they_are)
+        new_state = tff.federated_map(move_server, (state, sums))
+        examples, loss = tff.federated_sum(sent[1]), tff.federated_sum(sent[2])
         measured = tff.federated_map(mean_metrics, (loss, examples))
         return new_state, collections.OrderedDict(controls=renewed, metrics=measured)
 
@@ -153,12 +194,19 @@ def run_scaffold_round(
       The new state, the controls of all clients so far, and the metrics.
 
     Raises:
-      ValueError: if `cohort` is empty.
+      ValueError: if `cohort` is empty, or the shapes of a control are not those of the server's.
+      TypeError: if `process`, `controls` or `cohort` is of another kind.
     """
+    check_type("process", process, tff.templates.IterativeProcess)
+    check_type("controls", controls, Mapping, "a dict by client id")
+    check_type("cohort", cohort, Mapping, "a dict by client id")
     if not cohort:
         raise ValueError("cohort is empty; it must hold at least one client.")
     zeros = [np.zeros_like(w) for w in state["control"]]
-    old = [list(controls.get(client, zeros)) for client in cohort]
+    old = [
+        check_shapes(f"controls[{client!r}]", controls.get(client, zeros), zeros, "the state")
+        for client in cohort
+    ]
     state, output = process.next(state, list(cohort.values()), old)
     renewed = [list(control) for control in output["controls"]]
     return state, {**controls, **dict(zip(cohort, renewed, strict=True))}, output["metrics"]
