@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 from cycler import cycler
 
+from fedbook.checks import check_ints, check_number, check_type
+
 # Jupyter's backend changes settings when it is first used. If that happens inside a style's
 # context, the end of the context undoes it, and later figures are not shown.
 plt.switch_backend(plt.get_backend())
@@ -40,15 +42,32 @@ STYLE = {
 
 
 def curves(
-    series: Mapping[str, pd.Series], *, x: str, y: str, title: str = "", ax: plt.Axes | None = None
+    series: Mapping[str, pd.Series] | pd.DataFrame,
+    *,
+    x: str,
+    y: str,
+    title: str = "",
+    ax: plt.Axes | None = None,
 ) -> plt.Figure:
     """Draws each series as a line over its index.
 
     Args:
-      series: the values for each label of the legend; NaNs are left out.
+      series: the values for each label of the legend, or a table with a column for each; NaNs
+        are left out.
       x: the label of the horizontal axis.
       y: the label of the vertical axis.
+
+    Raises:
+      TypeError: if `series` is not a mapping to Series of numbers.
+      ValueError: if there is no series.
     """
+    if isinstance(series, pd.DataFrame):
+        series = dict(series.items())
+    _check_rows("series", series)
+    for label, values in series.items():
+        check_type(f"series[{label!r}]", values, pd.Series, "a column of a history")
+        if not pd.api.types.is_numeric_dtype(values):
+            raise TypeError(f"series[{label!r}] has dtype {values.dtype}; it must hold numbers.")
     with plt.rc_context(STYLE):
         ax = ax or plt.subplots(figsize=(6, 3.6), layout="constrained")[1]
         for label, values in series.items():
@@ -65,8 +84,17 @@ def image_rows(rows: Mapping[str, np.ndarray], *, title: str = "") -> plt.Figure
 
     Args:
       rows: for each row's label its images, [n, height, width] float32, from 0 (white) to 1
-        (black). The rows may differ in length.
+        (black), or NaN for a pixel that is left out. The rows may differ in length.
+
+    Raises:
+      TypeError: if `rows` is not a mapping.
+      ValueError: if there is no image, or the images have another shape or are not numbers.
     """
+    _check_rows("rows", rows)
+    rows = {
+        label: _numbers(f"rows[{label!r}]", images, 3, finite=False)
+        for label, images in rows.items()
+    }
     with plt.rc_context(STYLE):
         columns = max(len(images) for images in rows.values())
         size = (0.62 * columns + 1.2, 0.68 * len(rows) + 0.4)
@@ -88,7 +116,15 @@ def label_counts(labels: Mapping[str, Sequence[int]], *, title: str = "") -> plt
 
     Args:
       labels: for each client the labels of its examples, ints in 0..9.
+
+    Raises:
+      TypeError: if `labels` is not a mapping.
+      ValueError: if there is no client or no example, or a label is not an int in 0..9.
     """
+    _check_rows("labels", labels)
+    labels = {client: _digits(f"labels[{client!r}]", held) for client, held in labels.items()}
+    if not any(len(held) for held in labels.values()):
+        raise ValueError("labels holds no example; at least one client must hold one.")
     with plt.rc_context(STYLE):
         counts = np.stack([np.bincount(held, minlength=10) for held in labels.values()])
         figure, ax = plt.subplots(figsize=(6, 0.32 * len(labels) + 1), layout="constrained")
@@ -102,7 +138,14 @@ def label_counts(labels: Mapping[str, Sequence[int]], *, title: str = "") -> plt
 
 
 def client_sizes(sizes: Sequence[int], *, title: str = "") -> plt.Figure:
-    """Draws a histogram of the clients' numbers of examples."""
+    """Draws a histogram of the clients' numbers of examples, which are ints from 0.
+
+    Raises:
+      ValueError: if there is no client, or a size is anything else.
+    """
+    sizes = check_ints("sizes", sizes, 0)
+    if sizes.ndim != 1 or not sizes.size:
+        raise ValueError(f"sizes has shape {sizes.shape}; it must be a list of ints.")
     with plt.rc_context(STYLE):
         figure, ax = plt.subplots(figsize=(6, 3), layout="constrained")
         ax.hist(sizes, bins="auto", edgecolor="white")
@@ -121,7 +164,16 @@ def latent_plane(
     Args:
       points: [n, 2] floats.
       labels: [n] ints in 0..9.
+
+    Raises:
+      ValueError: if the arguments have other shapes or hold anything else.
     """
+    points, labels = _numbers("points", points, 2), _digits("labels", labels)
+    if points.shape != (len(labels), 2):
+        raise ValueError(
+            f"points has shape {points.shape}; it must be [{len(labels)}, 2], a point for each "
+            "of the labels."
+        )
     with plt.rc_context(STYLE):
         ax = ax or plt.subplots(figsize=(5.4, 5), layout="constrained")[1]
         colours = plt.get_cmap("tab10")
@@ -138,8 +190,15 @@ def decoded_grid(images: np.ndarray, extent: float, *, title: str = "") -> plt.F
 
     Args:
       images: [n, n, 28, 28] float32, row 0 at the top.
-      extent: the grid covers -extent to extent in both latent coordinates.
+      extent: the grid covers -extent to extent in both latent coordinates; above 0.
+
+    Raises:
+      ValueError: if the arguments have other shapes or hold anything else.
     """
+    images = _numbers("images", images, 4)
+    if images.shape[0] != images.shape[1]:
+        raise ValueError(f"images has shape {images.shape}; it must be [n, n, 28, 28].")
+    extent = check_number("extent", extent, above=0)
     with plt.rc_context(STYLE | {"axes.grid": False}):
         n, _, height, width = images.shape
         figure, ax = plt.subplots(figsize=(5, 5), layout="constrained")
@@ -147,3 +206,29 @@ def decoded_grid(images: np.ndarray, extent: float, *, title: str = "") -> plt.F
         ax.imshow(plane, vmin=0, vmax=1, extent=(-extent, extent, -extent, extent))
         ax.set(xlabel="$z_1$", ylabel="$z_2$", title=title)
         return figure
+
+
+def _check_rows(name: str, rows: Mapping) -> None:
+    if not check_type(name, rows, Mapping):
+        raise ValueError(f"{name} is empty; it must have at least one entry.")
+
+
+def _numbers(name: str, array: np.ndarray, rank: int, *, finite: bool = True) -> np.ndarray:
+    """Returns an array of numbers with so many dimensions, none of them empty."""
+    array = np.asarray(array)
+    if array.ndim != rank or not array.size or array.dtype.kind not in "iuf":
+        raise ValueError(
+            f"{name} has shape {array.shape} and dtype {array.dtype}; it must hold numbers in "
+            f"{rank} dimensions, and at least one."
+        )
+    if finite and not np.isfinite(array).all():
+        raise ValueError(f"{name} holds NaN or infinite values; all must be finite.")
+    return array
+
+
+def _digits(name: str, labels: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Returns the labels as an array [n] of ints in 0..9; an empty list is one, too."""
+    array = np.asarray(labels)
+    if array.ndim != 1:
+        raise ValueError(f"{name} has shape {array.shape}; it must be a list of ints.")
+    return check_ints(name, array if array.size else array.astype(np.int64), 0, 9)

@@ -6,10 +6,12 @@ import http.server
 import inspect
 import lzma
 import pathlib
+import socket
 import sqlite3
 import threading
 
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
@@ -38,9 +40,9 @@ def cache(full, monkeypatch, tmp_path):
 
 
 def write_mnist(path: pathlib.Path, **changes) -> None:
-    """Writes a file in the layout of mnist.npz; zeros compress to 60 kB."""
+    """Writes a file in the layout of mnist.npz; it compresses to 60 kB."""
     arrays = {
-        "x_train": np.zeros((60000, 28, 28), np.uint8),
+        "x_train": np.full((60000, 28, 28), 51, np.uint8),
         "y_train": np.zeros(60000, np.uint8),
         "x_test": np.full((10000, 28, 28), 255, np.uint8),
         "y_test": np.ones(10000, np.uint8),
@@ -82,6 +84,10 @@ def write_emnist(path: pathlib.Path) -> None:
             database.commit()
             database.execute("DETACH part")
     database.close()
+
+
+def refuse(path, *_, **__):
+    raise PermissionError(13, "Permission denied", str(path))
 
 
 class TestQuickDigits:
@@ -166,12 +172,37 @@ class TestClientData:
             ({}, "at least one client"),
             ({"a": []}, r"indices\['a'\].*from 0 to 3; it has 0"),
             ({"a": [4]}, r"from 0 to 3; it has 1, from 4 to 4"),
-            ({"a": [-1, 2]}, r"it has 2, from -1 to 2"),
+            ({"a": [-1, 2]}, r"has 2 ints, from -1 to 2"),
+            ({"a": [True, False, True, False]}, "dtype bool.*np.flatnonzero"),
+            ({"a": [0.0, 1.5]}, "dtype float64; it must be a list of ints from 0"),
+            ({"a": [[0, 1], [2, 3]]}, r"has shape \(2, 2\)"),
+            ({"a": 2}, r"has shape \(\)"),
+            ({"a": ["0", "1"]}, "dtype <U1"),
+            ({"a": [None]}, "dtype object"),
         ],
     )
     def test_bad_indices(self, indices, message):
         with pytest.raises(ValueError, match=message):
             datasets.client_data(self.images, self.labels, indices)
+
+    def test_rows_of_a_shuffled_table_go_to_their_owners(self):
+        table = pd.DataFrame({"owner": list("abab"), "row": range(4)}).sample(
+            frac=1, random_state=3
+        )
+        images, labels = self.images[table["row"]], self.labels[table["row"]]
+        data = datasets.client_data(images, labels, table.groupby("owner").indices)
+        held = data.create_tf_dataset_for_client("b").as_numpy_iterator()
+        assert sorted(int(example["label"]) for example in held) == [1, 3]
+
+    @pytest.mark.parametrize("kind", [pd.Series, pd.Index])
+    def test_labels_of_a_tables_rows_are_no_positions(self, kind):
+        with pytest.raises(TypeError, match=f"pandas {kind.__name__}.*groupby.*indices"):
+            datasets.client_data(self.images, self.labels, {"a": kind([0, 2])})
+
+    def test_other_floats_and_ints_become_those_of_the_models(self):
+        data = datasets.client_data(self.images.astype(float), self.labels.astype(int), {"a": [0]})
+        assert data.element_type_structure["pixels"].dtype == tf.float32
+        assert data.element_type_structure["label"].dtype == tf.int32
 
     def test_lengths_must_match(self):
         with pytest.raises(ValueError, match="images has 4 examples and labels 3"):
@@ -182,7 +213,8 @@ class TestFullDigits:
     def test_reads_the_file_in_the_folder(self, folder):
         write_mnist(folder / "mnist.npz")
         data = datasets.load_digits()
-        assert data.train_images.shape == (60000, 28, 28) and data.train_images.max() == 0
+        assert data.train_images.shape == (60000, 28, 28)
+        assert data.train_images.max() == np.float32(51) / 255
         assert data.test_images.min() == 1 and data.test_images.dtype == np.float32
         assert data.test_labels.dtype == np.int32
 
@@ -229,6 +261,39 @@ class TestFullDigits:
         np.savez(folder / "mnist.npz", other=np.zeros(3))
         with pytest.raises(datasets.DatasetError, match="x_train"):
             datasets.load_digits()
+
+    @pytest.mark.parametrize(
+        "changes, message",
+        [
+            ({"y_train": np.full(60000, -1)}, "y_train holds -1 to -1 and should hold 0 to 9"),
+            ({"y_train": np.full(60000, 11)}, "y_train holds 11 to 11 and should hold 0 to 9"),
+            ({"y_test": np.full(10000, 3.7)}, "y_test has dtype float64"),
+            ({"y_test": np.full(10000, "seven")}, "y_test has dtype <U5"),
+            ({"x_test": np.full((10000, 28, 28), np.nan, np.float32)}, "x_test has dtype float32"),
+            ({"x_test": np.ones((10000, 28, 28), np.uint8)}, "x_test holds pixels from 0 to 1"),
+        ],
+        ids=["negative", "eleven", "fraction", "word", "NaN", "scaled"],
+    )
+    def test_values_that_are_not_mnists(self, folder, changes, message):
+        write_mnist(folder / "mnist.npz", **changes)
+        with pytest.raises(datasets.DatasetError, match=f"mnist.npz is damaged or.*{message}"):
+            datasets.load_digits()
+
+    def test_one_array_under_that_name(self, folder):
+        with (folder / "mnist.npz").open("wb") as file:
+            np.save(file, np.zeros(3))
+        with pytest.raises(datasets.DatasetError, match="an .npy file, which holds one array"):
+            datasets.load_digits()
+
+    @pytest.mark.parametrize("name", ["mnist.npz", "emnist_all.sqlite"])
+    def test_a_file_that_cannot_be_read_is_not_called_damaged(self, folder, monkeypatch, name):
+        (folder / name).touch()
+        monkeypatch.setattr(pathlib.Path, "open", refuse)
+        monkeypatch.setattr(pathlib.Path, "read_bytes", refuse)
+        load = datasets.load_digits if name == "mnist.npz" else datasets.load_digits_by_writer
+        with pytest.raises(datasets.DatasetError, match=f"{name} cannot be read.*denied") as caught:
+            load()
+        assert "damaged" not in str(caught.value) and "do not delete" in str(caught.value)
 
     def test_without_a_network_nothing_is_left_behind(self, cache, monkeypatch):
         # A proxy on a closed port is a network that refuses.
@@ -402,6 +467,25 @@ class TestDownloads:
         ):
             datasets.load_digits_by_writer()
         assert list(cache.iterdir()) == []
+
+    @pytest.mark.parametrize("load", [datasets.load_digits, datasets.load_digits_by_writer])
+    def test_a_server_that_stalls(self, cache, monkeypatch, load):
+        monkeypatch.setattr(files, "STALLED_AFTER", 0.3, raising=False)
+        with socket.create_server(("localhost", 0)) as silent:  # it accepts, and sends nothing
+            url = f"http://localhost:{silent.getsockname()[1]}/file"
+            monkeypatch.setattr(digits, "MNIST_URL", url)
+            monkeypatch.setattr(writers, "EMNIST_URL", url)
+            with pytest.raises(datasets.DatasetError, match="sent nothing for 0.3 seconds"):
+                load()
+        assert list(cache.iterdir()) == []
+
+    def test_a_cache_that_cannot_be_written(self, cache, monkeypatch):
+        cache.parent.mkdir(exist_ok=True)
+        cache.touch()
+        with pytest.raises(
+            datasets.DatasetError, match="mnist.npz could not be downloaded.*exists"
+        ):
+            datasets.load_digits()
 
     def test_a_file_that_is_gone(self, cache, server, monkeypatch):
         monkeypatch.setattr(digits, "MNIST_URL", server("mnist.npz", b"") + ".old")

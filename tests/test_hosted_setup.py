@@ -9,6 +9,8 @@ import types
 import pytest
 from packaging.requirements import Requirement
 
+from fedbook.runtime import compat
+
 ROOT = pathlib.Path(__file__).parent.parent
 spec = importlib.util.spec_from_file_location("hosted_setup", ROOT / "tools" / "hosted_setup.py")
 hosted_setup = importlib.util.module_from_spec(spec)
@@ -55,6 +57,16 @@ def test_tensorflow_with_keras_3_in_use(monkeypatch):
     monkeypatch.delenv("TF_USE_LEGACY_KERAS", raising=False)
     with pytest.raises(RuntimeError, match="TensorFlow was imported before.*Restart session"):
         hosted_setup.check_runtime()
+
+
+@pytest.mark.parametrize("value", ["1", "true", "True"])
+def test_tensorflow_with_keras_2_in_use(monkeypatch, value):
+    monkeypatch.setenv("TF_USE_LEGACY_KERAS", value)
+    hosted_setup.check_runtime()
+
+
+def test_the_values_that_mean_keras_2_are_those_of_the_package():
+    assert hosted_setup.LEGACY == compat._LEGACY
 
 
 def test_keras_3_in_use(monkeypatch):

@@ -85,7 +85,7 @@ def test_the_vae_learns_and_evaluates():
 @pytest.mark.parametrize("dimension", [0, -2])
 def test_latent_dimension_out_of_range(dimension):
     with pytest.raises(
-        ValueError, match=f"latent_dim is {dimension}; it must be an int, at least 1"
+        ValueError, match=f"latent_dim is {dimension}; it must be an int, from 1 to 10000"
     ):
         models.keras.VAE(dimension)
 

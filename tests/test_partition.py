@@ -370,7 +370,7 @@ class TestPartition:
         [
             ({"indices": {}}, "indices is empty"),
             ({"indices": {"a": [0, 1], "b": [1, 0]}}, "example 0 more than once, and 2 such"),
-            ({"indices": {"a": [-1]}}, r"indices\['a'\] .* from -1; .* ints from 0"),
+            ({"indices": {"a": [-1]}}, r"indices\['a'\] .* from -1 to -1; .* ints from 0"),
             ({"indices": {"a": [0.5]}}, r"indices\['a'\] has .* float64"),
             ({"indices": {"a": [[1]]}}, r"indices\['a'\] has shape \(1, 1\)"),
             ({"features": {"a": np.copy}}, "features is for 1 clients and indices for 2"),

@@ -65,6 +65,11 @@ def test_latent_plane_draws_each_digit_once_in_the_axes_given():
     assert all(len(c.get_offsets()) == 2 for c in ax.collections)
 
 
+def test_latent_plane_takes_lists():
+    figure = plots.latent_plane([[0.0, 1.0], [2.0, 3.0]], [4, 7])
+    assert sum(len(c.get_offsets()) for c in figure.axes[0].collections) == 2
+
+
 def test_decoded_grid_keeps_rows_and_columns():
     grid = np.arange(4, dtype=np.float32).reshape(2, 2, 1, 1) * np.ones((2, 2, 3, 3), np.float32)
     figure = plots.decoded_grid(grid, 2.0)
@@ -76,3 +81,9 @@ def test_decoded_grid_keeps_rows_and_columns():
 def test_every_figure_has_its_own_ground():
     for figure in (plots.curves({"a": pd.Series([1.0])}, x="", y=""), plots.client_sizes([1, 2])):
         assert matplotlib.colors.to_hex(figure.get_facecolor()) == "#ffffff"
+
+
+def test_curves_takes_a_table():
+    table = pd.DataFrame({"a": [1.0, 2.0], "b": [2.0, np.nan]})
+    figure = plots.curves(table, x="round", y="accuracy")
+    assert [line.get_label() for line in figure.axes[0].lines] == ["a", "b"]

@@ -1,7 +1,10 @@
 """Sampling, history, TensorBoard, checkpoints: with two tiny clients and exact numbers."""
 
+import asyncio
 import collections
+import dataclasses
 import json
+import shutil
 import time
 
 import numpy as np
@@ -26,13 +29,18 @@ def data():
     )
 
 
-@pytest.fixture(scope="module")
-def process():
+def build_process(client_rate=0.1, server_rate=0.01, aggregator=None):
     return tff.learning.algorithms.build_weighted_fed_avg(
         models.keras.tff_classifier(models.keras.softmax_regression),
-        tff.learning.optimizers.build_sgdm(0.1, momentum=0.5),
-        tff.learning.optimizers.build_adam(0.01),  # the server has a state to lose
+        tff.learning.optimizers.build_sgdm(client_rate, momentum=0.5),
+        tff.learning.optimizers.build_adam(server_rate),  # the server has a state to lose
+        model_aggregator=aggregator,
     )
+
+
+@pytest.fixture(scope="module")
+def process():
+    return build_process()
 
 
 def weights_of(process, state):
@@ -173,6 +181,7 @@ class TestRun:
             ({"checkpoint_every": 0}, "checkpoint_every is 0"),
             ({"client_ids": ["a", "x", "y"]}, "client_ids holds 2 ids that are not in data: x, y"),
             ({"client_ids": ["a", "a"]}, "duplicates"),
+            ({"seed": -1}, "seed is -1; it must be an int, from 0"),  # it shuffled as 1 does
         ],
     )
     def test_bad_arguments_raise_before_any_work(self, process, data, tmp_path, arguments, message):
@@ -225,6 +234,15 @@ class TestRun:
         assert "train/loss=" in out and out.rstrip(" ").endswith("\r") and err == ""
 
 
+@pytest.fixture(scope="module")
+def finished(process, data, tmp_path_factory):
+    """A folder with the checkpoints of rounds 1 and 2."""
+    folder = tmp_path_factory.mktemp("finished")
+    arguments = TestCheckpoints.arguments | {"checkpoint_dir": folder}
+    simulation.run_training(process, data, rounds=2, **arguments)
+    return folder
+
+
 class TestCheckpoints:
     arguments = {"cohort": 2, "prepare": PREPARE, "seed": 3}
 
@@ -246,18 +264,18 @@ class TestCheckpoints:
         whole = self.uninterrupted(process, data)
         calls = []
 
-        def interrupt(dataset, seed):
-            calls.append(seed)
-            if len(calls) == 2 * 5:  # in round 5
+        def interrupt(state):
+            calls.append(state)
+            if len(calls) == 1 + 5:  # in round 5, before its checkpoint
                 raise KeyboardInterrupt
-            return PREPARE(dataset, seed)
+            return self.evaluate(state)
 
         checkpointed = self.arguments | {
             "checkpoint_dir": tmp_path,
             "checkpoint_every": every,
             "evaluate": self.evaluate,
         }
-        changed = checkpointed | {"prepare": interrupt}
+        changed = checkpointed | {"evaluate": interrupt}
         with pytest.raises(KeyboardInterrupt):
             simulation.run_training(process, data, rounds=6, **changed)
         resumed = simulation.run_training(process, data, rounds=6, **checkpointed)
@@ -272,11 +290,15 @@ class TestCheckpoints:
     def test_more_rounds_go_on_from_a_finished_run(self, process, data, tmp_path):
         simulation.run_training(process, data, rounds=4, checkpoint_dir=tmp_path, **self.arguments)
         calls = []
-        arguments = self.arguments | {"prepare": lambda d, s: calls.append(s) or PREPARE(d, s)}
         resumed = simulation.run_training(
-            process, data, rounds=6, checkpoint_dir=tmp_path, **arguments
+            process,
+            data,
+            rounds=6,
+            checkpoint_dir=tmp_path,
+            evaluate=lambda state: calls.append(state) or {},
+            **self.arguments,
         )
-        assert len(calls) == 2 * 2  # two rounds of two clients
+        assert len(calls) == 2  # two rounds
         for one, other in zip(
             weights_of(process, self.uninterrupted(process, data).state),
             weights_of(process, resumed.state),
@@ -305,6 +327,154 @@ class TestCheckpoints:
         with pytest.raises(ValueError, match="rounds is 1; the checkpoint is already at round 2"):
             simulation.run_training(process, data, rounds=1, **arguments)
 
+    @pytest.fixture
+    def folder(self, finished, tmp_path):
+        return shutil.copytree(finished, tmp_path / "checkpoints")
+
+    def resume(self, folder, process, data, rounds=2, **changes):
+        arguments = self.arguments | {"checkpoint_dir": folder} | changes
+        return simulation.run_training(process, data, rounds=rounds, **arguments)
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            {"client_rate": 0.2},
+            {"server_rate": 0.02},
+            {"client_rate": 0.01, "server_rate": 0.1},  # the other way round
+            {"aggregator": tff.learning.robust_aggregator()},
+        ],
+        ids=["client rate", "server rate", "rates swapped", "aggregator"],
+    )
+    def test_another_process_is_refused(self, folder, data, arguments):
+        with pytest.raises(ValueError, match="belongs to another run: its process is another"):
+            self.resume(folder, build_process(**arguments), data)
+
+    def test_the_same_process_built_again_is_the_same(self, folder, data):
+        assert self.resume(folder, build_process(), data).history.index.tolist() == [1, 2]
+
+    @pytest.mark.parametrize(
+        "prepare",
+        [
+            simulation.prepare_batches(3, epochs=2),
+            simulation.prepare_batches(2, epochs=3),
+            simulation.prepare_batches(2, epochs=2, shuffle=False),
+        ],
+        ids=repr,
+    )
+    def test_data_that_are_prepared_otherwise_are_refused(self, folder, process, data, prepare):
+        with pytest.raises(ValueError, match="another run: its prepare is .*not .*batch_size="):
+            self.resume(folder, process, data, prepare=prepare)
+
+    def test_other_examples_of_the_same_clients_are_refused(self, folder, process):
+        other = datasets.client_data(
+            np.zeros((4, 28, 28), np.float32),
+            np.arange(4, dtype=np.int32),
+            {client: [i] for i, client in enumerate(SIZES)},
+        )
+        with pytest.raises(ValueError, match="another run: its data of the first client is anoth"):
+            self.resume(folder, process, other)
+
+    def test_another_global_seed_of_tensorflow_is_refused(self, folder, process, data):
+        tf.random.set_seed(5)
+        try:
+            with pytest.raises(ValueError, match="its tf.random.set_seed is 87654321, not 5"):
+                self.resume(folder, process, data)
+        finally:
+            tf.random.set_seed(87654321)  # TensorFlow's default
+
+    def test_a_prepare_without_a_name_is_refused_and_a_dataclass_accepted(
+        self, process, data, tmp_path
+    ):
+        @dataclasses.dataclass
+        class Own:
+            size: int
+
+            def __call__(self, dataset, seed):
+                return PREPARE(dataset, seed)
+
+        with pytest.raises(TypeError, match="prepare is a function, whose settings cannot be"):
+            self.resume(tmp_path, process, data, prepare=lambda d, s: PREPARE(d, s))
+        assert not list(tmp_path.iterdir())
+        assert "prepare" in simulation._identity(process, data, Own(2), ["a"], 1, 0)
+
+    def test_a_checkpoint_of_an_earlier_version_is_refused(self, folder, process, data):
+        found = json.loads((folder / "run.json").read_text())
+        del found["process"], found["prepare"]
+        (folder / "run.json").write_text(json.dumps(found))
+        with pytest.raises(
+            ValueError, match=f"{folder}.* by an earlier version of fedbook.*delete"
+        ):
+            self.resume(folder, process, data)
+
+    @pytest.mark.parametrize("content, word", [('{"cohort": 2, "se', "damaged"), (None, "missing")])
+    def test_a_damaged_run_json_is_named(self, folder, process, data, content, word):
+        (folder / "run.json").unlink()
+        if content:
+            (folder / "run.json").write_text(content)
+        with pytest.raises(ValueError, match=f"{folder}/run.json is {word}.*delete this one"):
+            self.resume(folder, process, data)
+
+    def test_a_damaged_run_json_without_checkpoints_is_written_anew(self, tmp_path):
+        (tmp_path / "run.json").write_text('{"cohort": 2, "se')
+        simulation._Checkpoints(tmp_path, 1, {"process": "p"}, None)
+        assert json.loads((tmp_path / "run.json").read_text()) == {"process": "p"}
+
+    def test_a_full_disk_leaves_no_run_json(self, tmp_path, monkeypatch):
+        def full(*_):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(simulation.os, "fsync", full)
+        with pytest.raises(OSError, match=f"checkpoint_dir '{tmp_path}' cannot be used.*No space"):
+            simulation._Checkpoints(tmp_path, 1, {"process": "p"}, None)
+        assert not (tmp_path / "run.json").exists()
+
+    def test_a_folder_that_is_a_file(self, tmp_path):
+        (tmp_path / "file").touch()
+        with pytest.raises(OSError, match="file' cannot be used.*must be a folder"):
+            simulation._Checkpoints(tmp_path / "file", 1, {"process": "p"}, None)
+
+    def test_what_a_kill_left_behind_is_cleared(self, folder, process, data):
+        (folder / "round_3_temp1234" / "variables").mkdir(parents=True)
+        self.resume(folder, process, data)
+        assert sorted(path.name for path in folder.iterdir()) == [
+            "history.jsonl",
+            "round_1",
+            "round_2",
+            "run.json",
+        ]
+
+    @pytest.mark.parametrize("damage", ["truncated", "without its graph"])
+    def test_the_older_checkpoint_is_used_if_the_newest_is_damaged(
+        self, folder, process, data, damage
+    ):
+        if damage == "truncated":
+            (values,) = (folder / "round_2" / "variables").glob("*.data-*")
+            values.write_bytes(values.read_bytes()[:1000])
+        else:
+            (folder / "round_2" / "saved_model.pb").unlink()
+        with pytest.warns(UserWarning, match="round_2 is damaged.*renamed to damaged_round_2"):
+            resumed = self.resume(folder, process, data)
+        whole = simulation.run_training(process, data, rounds=2, **self.arguments)
+        for one, other in zip(
+            weights_of(process, whole.state), weights_of(process, resumed.state), strict=True
+        ):
+            np.testing.assert_array_equal(one, other)
+        assert resumed.history.index.tolist() == [1, 2]
+
+    def test_without_its_history_a_run_goes_on(self, folder, process, data):
+        (folder / "history.jsonl").write_text("[1, {")
+        with pytest.warns(UserWarning, match="history.jsonl is damaged or missing"):
+            resumed = self.resume(folder, process, data, rounds=3)
+        assert resumed.history.index.tolist() == [3]
+
+    def test_a_checkpoint_that_cannot_be_written(self, folder, process, data, monkeypatch):
+        def full(*_, **__):
+            raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+        monkeypatch.setattr(tf.saved_model, "save", full)
+        with pytest.raises(OSError, match=f"round 3 could not be written.*{folder}.*Make room"):
+            self.resume(folder, process, data, rounds=3)
+
     def test_the_history_of_a_matrix_metric_survives(self, tmp_path):
         # As a custom process may report: a confusion matrix beside a scalar.
         columns = simulation._columns(
@@ -314,3 +484,44 @@ class TestCheckpoints:
             "confusion": [[1, 0], [0, 1]],
             "loss": float(np.float32(0.1)),
         }
+
+
+class TestEventLoop:
+    def train(self, process, data):
+        return simulation.run_training(process, data, rounds=1, cohort=2, prepare=PREPARE)
+
+    def test_the_loop_of_the_caller_is_there_afterwards(self, process, data):
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+        try:
+            self.train(process, data)
+            assert asyncio.get_event_loop() is loop
+            assert loop.run_until_complete(asyncio.sleep(0, "it runs")) == "it runs"
+        finally:
+            asyncio.set_event_loop(None)
+            loop.close()
+
+    def test_it_is_there_after_a_failure_too_and_a_caller_may_have_none(self):
+        def fail():
+            with simulation._event_loop():
+                assert asyncio.get_event_loop() is not loop
+                raise OSError("deliberate")
+
+        loop = asyncio.new_event_loop()
+        for before in (loop, None):
+            asyncio.set_event_loop(before)
+            with pytest.raises(OSError, match="deliberate"):
+                fail()
+            if before is None:
+                with pytest.raises(RuntimeError, match="no current event loop"):
+                    asyncio.get_event_loop()
+            else:
+                assert asyncio.get_event_loop() is loop
+        loop.close()
+
+    def test_a_running_loop_is_refused_with_the_way_out(self, process, data):
+        async def notebook():
+            self.train(process, data)
+
+        with pytest.raises(RuntimeError, match="run_training was called while.*nest_asyncio.apply"):
+            asyncio.run(notebook())

@@ -50,12 +50,13 @@ NEEDED = (
     "tqdm",
     "tzdata",
 )
+LEGACY = ("1", "true", "True")  # the values of TF_USE_LEGACY_KERAS that TensorFlow accepts
 RESTART = "Choose Runtime > Restart session, then run the notebook from the top."
 
 
 def check_runtime() -> None:
     """Raises RuntimeError if TensorFlow or Keras 3 is in use already, or cannot be used."""
-    if "tensorflow" in sys.modules and os.environ.get("TF_USE_LEGACY_KERAS") != "1":
+    if "tensorflow" in sys.modules and os.environ.get("TF_USE_LEGACY_KERAS") not in LEGACY:
         raise RuntimeError(
             f"TensorFlow was imported before this cell, with Keras 3; TFF needs Keras 2. {RESTART}"
         )

@@ -3,12 +3,12 @@
 import dataclasses
 import functools
 import importlib.resources
+import io
 import pathlib
 import zipfile
 import zlib
 
 import numpy as np
-import tensorflow as tf
 
 from fedbook.data import files
 from fedbook.scale import current_scale
@@ -17,6 +17,8 @@ MNIST_FILE = "mnist.npz"
 # Keras itself downloads the file from this address.
 MNIST_URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz"
 MNIST_SHA256 = "731c5ac602752760c8e48fbffcf8c3b850d9dc2a2aedcf2cc48468fc17b673d1"
+# What NumPy and zipfile raise for a file that is cut off, changed, encrypted or no npz at all.
+DAMAGE = (OSError, EOFError, KeyError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error)
 SHUFFLE_SEED = 20170210  # fixes the order of the quick digits
 
 
@@ -47,7 +49,8 @@ def load_digits() -> Digits:
     ``~/.cache/fedbook``, or read from the folder FEDBOOK_DATA_DIR if that variable is set.
 
     Raises:
-      DatasetError: at full scale, if the file is missing, damaged or cannot be downloaded.
+      DatasetError: at full scale, if the file is missing, cannot be read or downloaded, is damaged,
+        or holds anything but pixels in 0..255 and labels in 0..9.
     """
     return _full_digits() if current_scale() == "full" else quick_digits()
 
@@ -78,21 +81,37 @@ def _full_digits() -> Digits:
         "y_test": (10000,),
     }
     try:
-        with path.open("rb") as raw, np.load(raw) as file:
-            arrays = {name: file[name] for name in shapes}
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        content = path.read_bytes()
+    except OSError as error:
+        raise files.unreadable(path, error) from error
+    try:
+        file = np.load(io.BytesIO(content))
+        if isinstance(file, np.ndarray):
+            raise ValueError("it is an .npy file, which holds one array; an .npz holds several")
+        arrays = {name: file[name] for name in shapes}
+    except DAMAGE as error:
         raise files.damaged(path, f"{type(error).__name__}: {error}") from error
     for name, shape in shapes.items():
-        found = arrays[name].shape
-        if found != shape:
-            raise files.damaged(path, f"{name} has shape {found} and should have {shape}")
+        if wrong := _what_is_wrong(arrays[name], shape, 255 if name.startswith("x") else 9):
+            raise files.damaged(path, f"{name} {wrong}")
     train_images, test_images = (arrays[n].astype(np.float32) / 255 for n in ("x_train", "x_test"))
     train_labels, test_labels = (arrays[n].astype(np.int32) for n in ("y_train", "y_test"))
     source = "The MNIST digits: 60,000 to train, 10,000 to test."
     return Digits(train_images, train_labels, test_images, test_labels, source)
 
 
+def _what_is_wrong(array: np.ndarray, shape: tuple[int, ...], largest: int) -> str | None:
+    """Says why an array cannot be that of MNIST, or returns None."""
+    if array.shape != shape:
+        return f"has shape {array.shape} and should have {shape}"
+    if array.dtype.kind not in "iu":
+        return f"has dtype {array.dtype} and should hold ints from 0 to {largest}"
+    if array.min() < 0 or array.max() > largest:
+        return f"holds {array.min()} to {array.max()} and should hold 0 to {largest}"
+    if array.ndim == 3 and array.max() <= 1:
+        return "holds pixels from 0 to 1 and should hold 0 to 255"
+    return None
+
+
 def _download_mnist(folder: pathlib.Path) -> None:
-    tf.keras.utils.get_file(
-        MNIST_FILE, MNIST_URL, file_hash=MNIST_SHA256, cache_dir=str(folder), cache_subdir=""
-    )
+    files.fetch(MNIST_URL, folder / MNIST_FILE, MNIST_SHA256)

@@ -113,9 +113,8 @@ def _emnist() -> DigitsByWriter:
 def _download_emnist(folder: pathlib.Path) -> None:
     # TFF's own download does not notice when the connection breaks. This one does: lzma
     # requires its end mark, and SQLite checks every page.
-    packed = tf.keras.utils.get_file(
-        f"{EMNIST_FILE}.lzma", EMNIST_URL, cache_dir=str(folder), cache_subdir=""
-    )
+    packed = folder / f"{EMNIST_FILE}.lzma"
+    files.fetch(EMNIST_URL, packed)
     with lzma.open(packed) as source, (folder / EMNIST_FILE).open("wb") as target:
         shutil.copyfileobj(source, target, 1 << 20)
     with contextlib.closing(sqlite3.connect(folder / EMNIST_FILE)) as database:

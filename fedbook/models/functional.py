@@ -20,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from fedbook.models.arguments import as_tensor, check_builder
 from fedbook.models.softmax_regression import losses, num_correct
 from fedbook.models.specs import BATCH_SPEC
 
@@ -34,15 +35,18 @@ def logits(weights: Weights, images: np.ndarray | tf.Tensor) -> tf.Tensor:
       images: [b, 28, 28] or [b, 784] floats. W1 has one row for each pixel.
 
     Raises:
-      ValueError: if the shapes of `weights` do not fit together, or `images` does not hold
-        floats or does not fit W1.
+      ValueError: if `weights` holds anything but float32 arrays whose shapes fit together, or
+        `images` does not hold floats or does not fit W1.
     """
-    weights, images = list(weights), tf.convert_to_tensor(images)
+    weights, images = _check_arrays(weights), as_tensor("images", images)
     _check_layers(weights)
     if not images.dtype.is_floating:
         raise ValueError(f"images has dtype {images.dtype.name}; it must hold floats from 0 to 1.")
-    pixels, wanted = math.prod(d or 0 for d in images.shape[1:]), weights[0].shape[0]
-    if images.shape.rank < 2 or (pixels and pixels != wanted):
+    wanted = weights[0].shape[0]
+    if images.shape.rank is None or images.shape.rank < 2:
+        raise ValueError(f"images has shape {images.shape}; it must be [b, 28, 28] or [b, 784].")
+    pixels = math.prod(d or 0 for d in images.shape[1:])
+    if pixels and pixels != wanted:
         raise ValueError(
             f"images has shape {tuple(images.shape)}; it must be [b, ...] with {wanted} pixels "
             "each, as many as W1 has rows."
@@ -64,7 +68,7 @@ def loss(
       labels: [b] ints from 0.
 
     Raises:
-      ValueError: as :func:`logits` does.
+      ValueError: as :func:`logits` does, or if `labels` is not [b] ints.
       tf.errors.InvalidArgumentError: if a label is not one of the classes.
     """
     return tf.reduce_mean(losses(logits(weights, images), labels))
@@ -83,7 +87,9 @@ def classifier(build: Callable[[], tf.keras.Model]) -> tff.learning.models.Funct
 
     Raises:
       ValueError: if the model has non-trainable weights, like those of batch normalisation.
+      TypeError: if `build` is not a function.
     """
+    check_builder(build)
     model = build()
     if model.non_trainable_variables:
         names = ", ".join(v.name for v in model.non_trainable_variables)
@@ -126,6 +132,18 @@ def classifier(build: Callable[[], tf.keras.Model]) -> tff.learning.models.Funct
         metrics_fns=(initialize, update, finalize),
         input_spec=BATCH_SPEC,
     )
+
+
+def _check_arrays(weights: Weights) -> list[np.ndarray | tf.Tensor]:
+    """Returns the weights as a list; raises ValueError unless they are arrays of floats."""
+    arrays = list(weights) if np.iterable(weights) else []
+    dtypes = [getattr(getattr(array, "dtype", None), "name", "none") for array in arrays]
+    if not arrays or set(dtypes) != {"float32"}:
+        raise ValueError(
+            f"weights is a {type(weights).__name__} whose entries have the dtypes {dtypes}; it "
+            "must be a list of float32 arrays, [W1, b1, W2, b2, ...]."
+        )
+    return arrays
 
 
 def _check_layers(weights: Weights) -> None:

@@ -1,6 +1,8 @@
 """The models of the chapters in Keras, and wrapped for ``tff.learning``.
 
-The argument `seed` of a model fixes its initial weights.
+The argument `seed` of a model fixes its initial weights. It is an int from 0 to 200,000, and
+`latent_dim`, the dimension of a VAE's latent space, one from 1 to 10,000. A function raises a
+ValueError if they are anything else.
 """
 
 import collections
@@ -10,13 +12,17 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from fedbook.checks import check_int
+from fedbook.models.arguments import check_builder, check_same_shape, check_tensors
 from fedbook.models.specs import BATCH_SPEC, CLASSES, IMAGE, IMAGES_SPEC, PIXELS
 
+LAST_SEED = 200_000  # each layer has its own seed, of the int32 that TensorFlow takes
+LARGEST_LATENT_DIM = 10_000
 ModelFn = Callable[[], tff.learning.models.VariableModel]
 
 
 def softmax_regression(seed: int = 0) -> tf.keras.Model:
     """Softmax regression, 7,850 parameters. It starts at zero, so `seed` has no effect."""
+    check_int("seed", seed, 0, LAST_SEED)
     dense = tf.keras.layers.Dense(CLASSES, kernel_initializer="zeros")
     layers = [tf.keras.layers.InputLayer(IMAGE), tf.keras.layers.Flatten(), dense]
     return tf.keras.Sequential(layers, name="softmax_regression")
@@ -41,7 +47,7 @@ def cnn(seed: int = 0) -> tf.keras.Model:
     It has two 5x5 convolutions of 32 and 64 channels, each with 2x2 max pooling, and 512 units.
     """
     convolution = _seeded(tf.keras.layers.Conv2D, seed)
-    dense = _seeded(tf.keras.layers.Dense, seed + 1000)
+    dense = _seeded(tf.keras.layers.Dense, seed, 1000)
     layers = [
         tf.keras.layers.InputLayer(IMAGE),
         tf.keras.layers.Reshape((*IMAGE, 1)),
@@ -70,6 +76,7 @@ class Sampling(tf.keras.layers.Layer):
 
 def encoder(latent_dim: int = 2, seed: int = 0) -> tf.keras.Model:
     """The VAE's encoder: [batch, 28, 28] -> (mean, log_var, z), each [batch, latent_dim]."""
+    check_int("latent_dim", latent_dim, 1, LARGEST_LATENT_DIM)
     dense = _seeded(tf.keras.layers.Dense, seed)
     images = tf.keras.Input(IMAGE)
     hidden = dense(256, activation="relu")(tf.keras.layers.Flatten()(images))
@@ -81,7 +88,8 @@ def encoder(latent_dim: int = 2, seed: int = 0) -> tf.keras.Model:
 
 def decoder(latent_dim: int = 2, seed: int = 0) -> tf.keras.Model:
     """The VAE's decoder: [batch, latent_dim] -> [batch, 28, 28] in (0, 1)."""
-    dense = _seeded(tf.keras.layers.Dense, seed + 1000)
+    check_int("latent_dim", latent_dim, 1, LARGEST_LATENT_DIM)
+    dense = _seeded(tf.keras.layers.Dense, seed, 1000)
     latent = tf.keras.Input((latent_dim,))
     hidden = dense(128, activation="relu")(latent)
     hidden = dense(256, activation="relu")(hidden)
@@ -95,7 +103,14 @@ def vae_losses(images, reconstruction, mean, log_var):
     They are the squared error summed over the pixels, and the KL divergence of N(mean,
     exp(log_var)) from N(0, 1) in nats (Kingma and Welling 2013, appendix B). The arguments `images`
     and `reconstruction` are [batch, 28, 28] float32, and the others [batch, latent_dim] float32.
+
+    Raises:
+      ValueError: if an argument has another shape or does not hold floats.
     """
+    given = {"images": images, "reconstruction": reconstruction, "mean": mean, "log_var": log_var}
+    check_tensors(given, (3, 3, 2, 2))
+    check_same_shape("images", images, "reconstruction", reconstruction)
+    check_same_shape("mean", mean, "log_var", log_var)
     error = tf.reduce_sum(tf.square(images - reconstruction), axis=(1, 2))
     kl = -0.5 * tf.reduce_sum(1 + log_var - tf.square(mean) - tf.exp(log_var), axis=1)
     return error, kl
@@ -108,12 +123,11 @@ class VAE(tf.keras.Model):
     ``fit`` and ``evaluate`` take datasets of images and report `loss`, `reconstruction` and `kl`.
 
     Args:
-      latent_dim: the dimension of the latent space. A ValueError is raised if it is below 1.
+      latent_dim: the dimension of the latent space.
       seed: fixes the initial weights.
     """
 
     def __init__(self, latent_dim: int = 2, seed: int = 0):
-        check_int("latent_dim", latent_dim, 1)
         encode, decode = encoder(latent_dim, seed), decoder(latent_dim, seed)
         images = tf.keras.Input(IMAGE)
         mean, log_var, z = encode(images)
@@ -153,7 +167,11 @@ def tff_classifier(build: Callable[[], tf.keras.Model]) -> ModelFn:
 
     Args:
       build: returns the Keras model, the same each time, as ``lambda: two_nn(seed=1)`` does.
+
+    Raises:
+      TypeError: if `build` is not a function; a model itself is none.
     """
+    check_builder(build)
 
     def model_fn():
         return tff.learning.models.from_keras_model(
@@ -227,11 +245,16 @@ def tff_vae(latent_dim: int = 2, seed: int = 0) -> ModelFn:
     `loss`, `reconstruction` and `kl` are means over all examples. The weights have the order
     of ``VAE(latent_dim, seed).trainable_variables``.
     """
+    check_int("latent_dim", latent_dim, 1, LARGEST_LATENT_DIM)
+    check_int("seed", seed, 0, LAST_SEED)
     return lambda: _TFFVAE(latent_dim, seed)
 
 
-def _seeded(layer: type[tf.keras.layers.Layer], seed: int) -> Callable[..., tf.keras.layers.Layer]:
+def _seeded(
+    layer: type[tf.keras.layers.Layer], seed: int, offset: int = 0
+) -> Callable[..., tf.keras.layers.Layer]:
     """Returns a function that makes layers with Glorot-uniform kernels, each with its own seed."""
+    seed = check_int("seed", seed, 0, LAST_SEED) + offset
     seeds = iter(range(seed * 10_000, (seed + 1) * 10_000))
 
     def build(*args, **kwargs):

@@ -12,14 +12,20 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from fedbook.models.specs import BATCH_SPEC, CLASSES, PIXELS
+from fedbook.models.arguments import as_tensor, check_labels_of, check_tensors
+from fedbook.models.specs import BATCH_SPEC, CLASSES, IMAGE, PIXELS
 
 
 def logits(weights, images):
     """Returns the logits of softmax regression, [b, 10] float32, for images [b, 28, 28] float32.
 
-    The weights are the kernel, [784, 10] float32, and the bias, [10] float32.
+    The weights are the kernel, [784, 10] float32, and the bias, [10] float32. A ValueError is
+    raised if the images have another number of pixels or hold anything but floats.
     """
+    images = as_tensor("images", images)
+    check_tensors({"images": images}, (3,))
+    if not images.shape[1:].is_compatible_with(IMAGE):  # else they are mixed up
+        raise ValueError(f"images has shape {images.shape}; it must be [b, 28, 28].")
     kernel, bias = weights
     return tf.reshape(images, (-1, PIXELS)) @ kernel + bias
 
@@ -27,13 +33,16 @@ def logits(weights, images):
 def losses(outputs, labels):
     """Returns each example's cross-entropy in nats, [b] float32.
 
-    The outputs are logits, [b, 10] float32, and the labels are [b] int32 in 0..9.
+    The outputs are logits, [b, 10] float32, and the labels are [b] int32 in 0..9. A ValueError is
+    raised if the shapes or dtypes are others.
     """
+    check_labels_of(outputs, labels)
     return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=outputs)
 
 
 def num_correct(outputs, labels):
     """Returns the number of correctly classified examples, [] float32; see :func:`losses`."""
+    check_labels_of(outputs, labels)
     hits = tf.equal(tf.argmax(outputs, axis=1, output_type=tf.int32), labels)
     return tf.reduce_sum(tf.cast(hits, tf.float32))
 

@@ -8,8 +8,14 @@ from typing import Any
 import numpy as np
 import tensorflow_federated as tff
 
-from fedbook.checks import check_int
-from fedbook.data.clients import client_data
+from fedbook.checks import check_int, check_type
+from fedbook.data.clients import (
+    MOST_CLASSES,
+    check_images,
+    check_labels,
+    check_positions,
+    client_data,
+)
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -32,6 +38,8 @@ class Partition:
     Raises:
       ValueError: if there is no client, `indices` holds anything but ints from 0, an
         example occurs twice, or `features` or `concepts` are for other clients.
+      TypeError: if `indices`, `features` or `concepts` is not a mapping, or `indices` holds a
+        pandas Series or Index, which is not certain to hold positions.
     """
 
     indices: Mapping[str, np.ndarray]
@@ -44,19 +52,9 @@ class Partition:
     concepts: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
-        if not self.indices:
-            raise ValueError("indices is empty; it needs at least one client.")
-        held = {client: np.asarray(array) for client, array in self.indices.items()}
-        for client, array in held.items():
-            bad = array.size and (array.dtype.kind not in "iu" or array.min() < 0)
-            if array.ndim != 1 or bad:
-                raise ValueError(
-                    f"indices[{client!r}] has shape {array.shape} and dtype {array.dtype}"
-                    + (f", from {array.min()}" if array.size and array.dtype.kind in "iu" else "")
-                    + "; it must be a list of ints from 0."
-                )
+        held = check_positions(self.indices)
         sizes = np.array([array.size for array in held.values()])
-        examples = np.concatenate([np.sort(array).astype(np.int64) for array in held.values()])
+        examples = np.concatenate([np.sort(array) for array in held.values()])
         used, times = np.unique(examples, return_counts=True)
         if used.size != examples.size:
             raise ValueError(
@@ -64,7 +62,7 @@ class Partition:
                 f"{(times > 1).sum()} such examples in all; each may be held once."
             )
         for name in ("features", "concepts"):
-            given = getattr(self, name)
+            given = check_type(name, getattr(self, name), Mapping)
             if given and set(given) != set(held):
                 raise ValueError(
                     f"{name} is for {len(given)} clients and indices for {len(held)}; "
@@ -135,7 +133,7 @@ class Partition:
         Raises:
           ValueError: if there are too few images, or a transform refuses them.
         """
-        images = check_covers(self, "images", np.asarray(images))
+        images = check_covers(self, "images", check_images(images))
         if not self.features:
             return images
         seen = images.copy()
@@ -174,6 +172,7 @@ class Partition:
         Raises:
           ValueError: if these differ in length or are too few, or a client holds no example.
         """
+        images, labels = check_images(images), check_labels(labels)
         if len(images) != len(labels):
             raise ValueError(
                 f"images has {len(images)} examples and labels {len(labels)}; they must match."
@@ -236,24 +235,11 @@ def even_sizes(total: int, parts: int) -> np.ndarray:
     return total // parts + (np.arange(parts) < total % parts)
 
 
-def check_labels(labels: np.ndarray) -> np.ndarray:
-    """Returns the labels as an array; raises ValueError unless they are [N] ints from 0."""
-    labels = np.asarray(labels)
-    if labels.ndim != 1 or not labels.size or labels.dtype.kind not in "iu":
-        raise ValueError(
-            f"labels has shape {labels.shape} and dtype {labels.dtype}; it must be [N] ints, "
-            "one class number for each example and at least one."
-        )
-    if labels.min() < 0:
-        raise ValueError(f"labels holds {labels.min()}; classes are numbered from 0.")
-    return labels
-
-
 def check_classes(labels: np.ndarray, num_classes: int | None) -> int:
     """Returns `num_classes`, or the number that `labels` needs; refuses larger labels."""
     if num_classes is None:
         return int(labels.max()) + 1
-    check_int("num_classes", num_classes, 1)
+    check_int("num_classes", num_classes, 1, MOST_CLASSES)
     if labels.max() >= num_classes:
         raise ValueError(
             f"labels holds class {labels.max()} and num_classes is {num_classes}; "
@@ -287,6 +273,8 @@ def check_sizes(sizes: Sequence[int] | None, total: int, num_clients: int) -> np
             f"sizes has shape {sizes.shape} and dtype {sizes.dtype}; it must be one int "
             f"from 0 for each of the {num_clients} clients."
         )
+    if sizes.max() > total:  # before the sum, which could overflow
+        raise ValueError(f"sizes holds {sizes.max()}; there are {total} examples in all.")
     if sizes.sum() != total:
         raise ValueError(f"sizes sums to {sizes.sum()}; it must sum to {total}, all examples.")
     return sizes

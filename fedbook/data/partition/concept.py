@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from fedbook.checks import check_int
+from fedbook.checks import check_int, check_type
+from fedbook.data.clients import MOST_CLASSES
 from fedbook.data.partition.base import Partition, add_skew
 
 
@@ -29,9 +30,10 @@ def concept_skew(
       num_classes: the classes are numbered from 0 to ``num_classes - 1``.
       num_disputed: from 1 to `num_classes`, which is the default.
     """
+    check_type("partition", partition, Partition)
     if partition.concepts:
         raise ValueError(f"partition has concepts already ({partition.scheme}); it must have none.")
-    check_int("num_classes", num_classes, 1)
+    check_int("num_classes", num_classes, 1, MOST_CLASSES)
     num_disputed = num_classes if num_disputed is None else num_disputed
     check_int("num_disputed", num_disputed, 1, num_classes)
     check_int("num_groups", num_groups, 1, min(num_disputed, len(partition)))

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from fedbook.checks import check_int, check_number
-from fedbook.data.partition.base import Partition, add_skew, all_indices, check_covers, check_labels
+from fedbook.checks import check_int, check_number, check_type
+from fedbook.data.clients import check_labels
+from fedbook.data.partition.base import Partition, add_skew, all_indices, check_covers
 
 
 def temporal_drift(
@@ -33,9 +34,11 @@ def temporal_drift(
       shared: whether the classes come in the same order for all clients, like seasons, or in a
         different order for each client.
     """
+    check_type("partition", partition, Partition)
     labels = check_covers(partition, "labels", check_labels(labels))
     check_int("num_periods", num_periods, 1)
     check_number("strength", strength, low=0, high=1)
+    check_type("shared", shared, bool)
     check_int("seed", seed, 0)
     sizes = partition.sizes
     if sizes.min() < num_periods:

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import scipy.ndimage
 
-from fedbook.checks import check_int, check_number
+from fedbook.checks import check_int, check_number, check_type
 from fedbook.data.partition.base import Partition, add_skew
 
 
@@ -54,6 +54,10 @@ class Transform:
                 f"images has shape {images.shape} and dtype {images.dtype}; "
                 "it must be [n, 28, 28] floats from 0 to 1."
             )
+        if images.size and not (images.min() >= 0 and images.max() <= 1):  # NaN is neither
+            raise ValueError(
+                f"images holds {images.min()} to {images.max()}; pixels must be from 0 to 1."
+            )
         seen = images.copy()
         if not len(images):
             return seen
@@ -93,6 +97,7 @@ def feature_skew(
       contrast: 0 to 1; a client's is uniform from 1 - contrast to 1 + contrast.
       noise: 0 to 10; a client's is uniform from 0 to noise.
     """
+    check_type("partition", partition, Partition)
     if partition.features:
         raise ValueError(f"partition has features already ({partition.scheme}); it must have none.")
     check_number("rotation", rotation, low=0, high=180)

@@ -12,6 +12,7 @@ Every measure raises a ValueError unless it gets numbers from 0 with sums above 
 import numpy as np
 import scipy.special
 
+from fedbook.checks import check_type
 from fedbook.data.partition.base import Partition
 
 
@@ -93,7 +94,7 @@ def skew(partition: Partition, labels: np.ndarray) -> dict[str, float]:
     Raises:
       ValueError: as :meth:`Partition.label_counts` does, or if no client holds an example.
     """
-    counts = partition.label_counts(labels)
+    counts = check_type("partition", partition, Partition).label_counts(labels)
     whole, held = counts.sum(0), counts[counts.sum(1) > 0]
     if not len(held):
         raise ValueError(
@@ -112,6 +113,11 @@ def _distributions(*given: np.ndarray) -> list[np.ndarray]:
         raise ValueError(
             f"p has {amounts[0].shape[-1]} classes and q {amounts[1].shape[-1]}; they must match."
         )
+    try:
+        np.broadcast_shapes(*(array.shape for array in amounts))
+    except ValueError:
+        p, q = (array.shape for array in amounts)
+        raise ValueError(f"p has shape {p} and q {q}; they must match or broadcast.") from None
     return [array / array.sum(-1, keepdims=True) for array in amounts]
 
 
