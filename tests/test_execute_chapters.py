@@ -120,12 +120,19 @@ def test_a_chapter_that_writes_to_stderr_is_not_kept(tmp_path):
         get_cache(tmp_path / "cache").match_cache_notebook(notebook)
 
 
+def default_signals() -> None:
+    """Of a shell that runs in the background, or under nohup, a program inherits ignored signals."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def start(folder: pathlib.Path, *names: str) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, PATH, folder / "cache", *(folder / name for name in names)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=default_signals,
     )
 
 

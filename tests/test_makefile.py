@@ -61,6 +61,12 @@ def write_program(path: pathlib.Path, text: str) -> None:
     path.chmod(0o755)
 
 
+def default_signals() -> None:
+    """Of a shell that runs in the background, or under nohup, a program inherits ignored signals."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def start(folder: pathlib.Path, *arguments: str, **environment: str) -> subprocess.Popen:
     # The suite may itself have been started by make.
     mine = ("PYTHON", "VENV", "FEDBOOK_SCALE", "MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MPLCONFIGDIR")
@@ -73,6 +79,7 @@ def start(folder: pathlib.Path, *arguments: str, **environment: str) -> subproce
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        preexec_fn=default_signals,
     )
 
 

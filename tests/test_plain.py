@@ -186,7 +186,7 @@ LAYERS = two_layers()
 @pytest.mark.parametrize(
     "weights, named",
     [
-        ([], "weights has shapes"),
+        ([], "weights is a list whose entries have the dtypes"),
         (LAYERS[:3], "weights has shapes"),
         ([LAYERS[0], LAYERS[3]], "weights has shapes"),  # bias of another layer
         (LAYERS[:2] + LAYERS[:2], "weights has shapes"),  # 3 outputs, 4 inputs

@@ -98,6 +98,12 @@ def write(path: pathlib.Path, code: str) -> None:
     nbformat.write(notebook, path)
 
 
+def default_signals() -> None:
+    """Of a shell that runs in the background, or under nohup, a program inherits ignored signals."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def start(folder: pathlib.Path, **environment: str) -> subprocess.Popen:
     mine = ("PYTHON", "VENV", "FEDBOOK_SCALE", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")
     clean = {name: value for name, value in os.environ.items() if name not in mine}
@@ -109,6 +115,7 @@ def start(folder: pathlib.Path, **environment: str) -> subprocess.Popen:
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        preexec_fn=default_signals,
     )
     atexit.register(end, process)
     return process
