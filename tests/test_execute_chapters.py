@@ -121,7 +121,7 @@ def test_a_chapter_that_writes_to_stderr_is_not_kept(tmp_path):
 
 
 def default_signals() -> None:
-    """Of a shell that runs in the background, or under nohup, a program inherits ignored signals."""
+    """In the background of a script, or under nohup, a program inherits ignored signals."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
 

@@ -99,7 +99,7 @@ def write(path: pathlib.Path, code: str) -> None:
 
 
 def default_signals() -> None:
-    """Of a shell that runs in the background, or under nohup, a program inherits ignored signals."""
+    """In the background of a script, or under nohup, a program inherits ignored signals."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
 

@@ -78,4 +78,6 @@ def an_interrupt_frees_the_next_call(local: worker.LocalWorker) -> None:
 
 
 if __name__ == "__main__":
+    # In the background of a script a program inherits an ignored Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     main()
