@@ -120,19 +120,24 @@ def test_a_chapter_that_writes_to_stderr_is_not_kept(tmp_path):
         get_cache(tmp_path / "cache").match_cache_notebook(notebook)
 
 
-def default_signals() -> None:
-    """In the background of a script, or under nohup, a program inherits ignored signals."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
+# In the background of a script, or under nohup, a program inherits ignored signals.
+WITH_DEFAULT_SIGNALS = """
+import os, signal, sys
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, signal.SIG_DFL)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 
 
 def start(folder: pathlib.Path, *names: str) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, PATH, folder / "cache", *(folder / name for name in names)],
+        [
+            *(sys.executable, "-I", "-S", "-c", WITH_DEFAULT_SIGNALS),
+            *(sys.executable, PATH, folder / "cache", *(folder / name for name in names)),
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=default_signals,
     )
 
 

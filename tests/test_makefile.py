@@ -61,12 +61,6 @@ def write_program(path: pathlib.Path, text: str) -> None:
     path.chmod(0o755)
 
 
-def default_signals() -> None:
-    """In the background of a script, or under nohup, a program inherits ignored signals."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
-
-
 def start(folder: pathlib.Path, *arguments: str, **environment: str) -> subprocess.Popen:
     # The suite may itself have been started by make.
     mine = ("PYTHON", "VENV", "FEDBOOK_SCALE", "MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MPLCONFIGDIR")
@@ -79,7 +73,6 @@ def start(folder: pathlib.Path, *arguments: str, **environment: str) -> subproce
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-        preexec_fn=default_signals,
     )
 
 
