@@ -20,7 +20,8 @@ case "$*" in
 "tools/check_machine.py "*) sleep 0.2 ;;
 "-m venv "*)
   mkdir "$3" "$3/bin" || exit 1
-  sleep 0.5
+  touch installing
+  while test -e hold; do sleep 0.05; done
   echo "command = $0 -m venv $(pwd -P)/$3" >"$3/pyvenv.cfg"
   cp "$0" "$3/bin/python" && cp "$0.version" "$3/bin/python.version" || exit 1
   cp jupyter-book "$3/bin" || exit 1
@@ -84,6 +85,13 @@ def make(folder: pathlib.Path, *arguments: str, **environment: str) -> tuple[int
 
 def log(folder: pathlib.Path) -> list[str]:
     return (folder / "log").read_text().splitlines() if (folder / "log").exists() else []
+
+
+def wait_for(path: pathlib.Path) -> None:
+    deadline = time.monotonic() + 20
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path} was not made."
+        time.sleep(0.05)
 
 
 def test_a_failed_build_fails_until_it_is_mended(book):
@@ -151,11 +159,16 @@ NO_FLOCK = shutil.which("flock") is None
 @pytest.mark.skipif(NO_FLOCK, reason="There is no flock on this machine.")
 @pytest.mark.parametrize("second", ["book", ".venv/installed"])
 def test_of_two_at_once_one_waits_and_finds_it_done(second, book):
-    both = [start(book, "book"), start(book, second)]
-    outputs = [process.communicate(timeout=30)[0] for process in both]
-    assert [process.returncode for process in both] == [0, 0], outputs
+    (book / "hold").touch()
+    first = start(book, "book")
+    wait_for(book / "installing")
+    other = start(book, second)
+    # It says so while the first is at work; were it not to wait, it would end and say no more.
+    assert "Waiting for another make in this folder.\n" in iter(other.stdout.readline, "")
+    (book / "hold").unlink()
+    outputs = [process.communicate(timeout=30)[0] for process in (first, other)]
+    assert [first.returncode, other.returncode] == [0, 0], outputs
     assert log(book) == ["installed with Python 3.11", "read"]
-    assert any("Waiting for another make in this folder." in output for output in outputs)
 
 
 def test_without_flock_it_is_done_too(book):
@@ -168,10 +181,8 @@ def begin_to_sleep(book: pathlib.Path) -> tuple[subprocess.Popen, int]:
     make(book, "book")
     program = "#!/bin/sh\necho $$ >part && mv part sleeper\nexec sleep 30\n"
     write_program(book / ".venv/bin/jupyter-book", program)
-    process, deadline = start(book, "book"), time.monotonic() + 20
-    while not (book / "sleeper").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    process = start(book, "book")
+    wait_for(book / "sleeper")
     return process, int((book / "sleeper").read_text())
 
 
