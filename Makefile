@@ -3,6 +3,8 @@
 # make lint    check style, types and the direction of imports
 # make format  format every file, and mend what can be mended by itself
 # make links   follow every link of the book (needs the network)
+# make evidence [CHAPTER=01_first_federation] [SCALE=full]   record what the claims come to
+#              for 20 seeds (3 at full scale); what is recorded already is not run again
 # make test-benchmarks   the benchmarks' smoke runs
 # make test-colab   run every notebook in the likeness of a Colab runtime
 # make lab     open the notebooks in JupyterLab
@@ -39,7 +41,7 @@ export JUPYTER_DATA_DIR ?= $(CURDIR)/_build/home/jupyter/data
 export JUPYTER_RUNTIME_DIR ?= $(CURDIR)/_build/home/jupyter/runtime
 endif
 
-.PHONY: always book pages test lint format links test-package test-benchmarks test-colab lab serve lock repository clean
+.PHONY: always book pages test lint format links test-package evidence test-benchmarks test-colab lab serve lock repository clean
 
 # Chapters and tests run side by side, as many as there are cores (four at most: each has
 # a worker), and keep to a core each.
@@ -65,7 +67,7 @@ pages: $(INSTALLED) $(FRESH)
 	@touch _build/succeeded
 
 # What a chapter printed holds for one scale, until something that it calls or reads has changed.
-$(FRESH): $(INSTALLED) $(shell find fedbook benchmarks/results -name '*.py' -o -name '*.json')
+$(FRESH): $(INSTALLED) $(shell find fedbook benchmarks/results evidence -name '*.py' -o -name '*.json')
 	rm -rf _build/.jupyter_cache _build/.doctrees _build/html _build/fresh-*
 	mkdir -p _build
 	touch $@
@@ -99,6 +101,10 @@ links: $(INSTALLED)
 	mv conf.py _build/links/
 	$(BIN)/sphinx-build -q -b linkcheck -c _build/links -D nb_execution_mode=off \
 		-D 'linkcheck_ignore=.*/set-by-make-repository-/.*' . _build/links
+
+SCALE ?= quick
+evidence: $(INSTALLED)
+	exec env $(ONE_CORE) $(BIN)/python tools/evidence.py $(SCALE) $(CHAPTER:%=notebooks/%.ipynb)
 
 test-benchmarks: $(INSTALLED)
 	$(BIN)/python -m pytest tests/benchmarks

@@ -46,7 +46,7 @@ def book(tmp_path) -> pathlib.Path:
     folder.mkdir()
     for name in ["Makefile", "requirements.txt"]:
         shutil.copy(ROOT / name, folder)
-    for name in ["fedbook", "benchmarks/results", "notebooks"]:
+    for name in ["fedbook", "benchmarks/results", "evidence", "notebooks"]:
         (folder / name).mkdir(parents=True)
     for version in ["3.11", "3.12"]:
         write_program(folder / f"python{version}", PYTHON)

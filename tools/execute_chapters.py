@@ -17,6 +17,8 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import nbformat
 from jupyter_cache import get_cache
@@ -36,16 +38,18 @@ class Chapters:
         self._clients: list[NotebookClient] = []
         self._ended = threading.Event()
 
-    def execute(self, path: pathlib.Path) -> tuple[nbformat.NotebookNode, float]:
-        """Returns the notebook with its outputs, and the seconds it took.
+    def execute(
+        self, path: pathlib.Path, notebook: nbformat.NotebookNode, timeout: int
+    ) -> tuple[nbformat.NotebookNode, float]:
+        """Returns the notebook at `path` with its outputs, and the seconds it took.
 
         Raises:
           RuntimeError: if a cell wrote to stderr, which no page of the book may show.
         """
-        notebook, start = nbformat.read(path, as_version=4), time.perf_counter()
+        start = time.perf_counter()
         client = NotebookClient(
             notebook,
-            timeout=TIMEOUT,
+            timeout=timeout,
             resources={"metadata": {"path": str(path.parent)}},
             record_timing=False,  # cells with times in them are others, to the cache
         )
@@ -140,16 +144,38 @@ def main(folder: str, *names: str) -> None:
     """Executes the notebooks that the cache in `folder` does not hold yet, into the cache."""
     cache = open_cache(folder)
     paths = [path for path in map(pathlib.Path, names) if not is_kept(cache, path)]
+
+    def save(path: pathlib.Path, notebook: nbformat.NotebookNode, seconds: float) -> None:
+        keep(cache, notebook, path, seconds)
+        print(f"executed {path} in {seconds:.0f} s", flush=True)
+
+    execute_side_by_side([(path, path, nbformat.read(path, as_version=4)) for path in paths], save)
+
+
+def execute_side_by_side(
+    jobs: Sequence[tuple[Any, pathlib.Path, nbformat.NotebookNode]],
+    keep_result: Callable[[Any, nbformat.NotebookNode, float], None],
+    timeout: int = TIMEOUT,
+) -> None:
+    """Executes notebooks, as many at a time as there are cores, each in its own kernel.
+
+    Args:
+      jobs: for each a key, the path in whose folder it runs, and the notebook.
+      keep_result: is called with the key, the executed notebook and its seconds, as soon as it has
+        ended, in this thread. If a notebook fails, or Ctrl-C ends the run, what has ended is kept.
+      timeout: of a cell, seconds.
+    """
     chapters = Chapters()
     with concurrent.futures.ThreadPoolExecutor(min(MOST, os.cpu_count() or 1)) as pool:
-        running = {pool.submit(chapters.execute, path): path for path in paths}
+        running = {
+            pool.submit(chapters.execute, path, notebook, timeout): key
+            for key, path, notebook in jobs
+        }
         unsaved = set(running)
 
         def save(done: concurrent.futures.Future) -> None:
             unsaved.remove(done)
-            notebook, seconds = done.result()
-            keep(cache, notebook, running[done], seconds)
-            print(f"executed {running[done]} in {seconds:.0f} s", flush=True)
+            keep_result(running[done], *done.result())
 
         try:
             for done in concurrent.futures.as_completed(running):
@@ -173,12 +199,17 @@ def interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-if __name__ == "__main__":
-    if len(sys.argv) < 3:
-        sys.exit("usage: python tools/execute_chapters.py CACHE NOTEBOOK [NOTEBOOK ...]")
+def listen_to_signals() -> None:
+    """Makes each signal that ends a process end this one as Ctrl-C does."""
     for number in ENDS:
         if signal.getsignal(number) != signal.SIG_IGN:  # nohup, and a shell's `&`, set this
             signal.signal(number, interrupt)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit("usage: python tools/execute_chapters.py CACHE NOTEBOOK [NOTEBOOK ...]")
+    listen_to_signals()
     try:
         main(*sys.argv[1:])
     except KeyboardInterrupt:

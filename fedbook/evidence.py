@@ -1,0 +1,202 @@
+"""The records of what the chapters claim: the effects that other seeds and the full scale gave.
+
+``make evidence`` executes a chapter for many seeds and writes ``evidence/CHAPTER.json``::
+
+    {"chapter": ..., "code": hash of the chapter's code,
+     "claims": {text: {"above" or "below": bound, "is_fact": bool, "scale": name or null}},
+     "runs": [{"scale", "seed", "seconds", "date", "versions", "effects": {text: number}}]}
+
+A claim is an effect, one number, with a bound that it keeps: "held-out writers score lower" is the
+difference of two accuracies, above 0.
+"""
+
+import ast
+import dataclasses
+import hashlib
+import json
+import pathlib
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from IPython.core.inputtransformer2 import TransformerManager
+
+SEEDS = {"quick": range(1, 21), "full": range(1, 4)}
+# How many of the seeds of a scale a claim must hold for. What the text states as a fact may fail
+# once in twenty; what it calls a tendency holds more often than not.
+FACT = {"quick": 19, "full": 3}
+TENDENCY = {"quick": 11, "full": 2}
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """A bound that an effect keeps.
+
+    Attributes:
+      above: the effect is larger than this; or None.
+      below: the effect is smaller than this; or None.
+      is_fact: whether the text states it as a fact, or else as a tendency.
+      scale: the only scale for which the text states it, or None for both.
+    """
+
+    above: float | None
+    below: float | None
+    is_fact: bool
+    scale: str | None
+
+    def holds(self, effect: float) -> bool:
+        """Whether the effect keeps the bounds."""
+        over = self.above is None or effect > self.above
+        return over and (self.below is None or effect < self.below)
+
+    def needed(self, scale: str) -> int:
+        """Of all the seeds of a scale, the number for which the claim must hold."""
+        if self.scale not in (None, scale):
+            return 0
+        return (FACT if self.is_fact else TENDENCY)[scale]
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """What one chapter claims, and the runs that show it.
+
+    Attributes:
+      chapter: the name of the notebook, without ``.ipynb``.
+      code: :func:`code_hash` of the notebook.
+      claims: the claims by their text.
+      runs: the executions, as in the module's docstring, by scale and seed.
+    """
+
+    chapter: str
+    code: str
+    claims: Mapping[str, Claim] = dataclasses.field(default_factory=dict)
+    runs: Sequence[Mapping[str, Any]] = ()
+
+    def effects(self, claim: str, scale: str) -> dict[int, float]:
+        """Returns the claim's effect for each seed that was run at that scale."""
+        return {
+            run["seed"]: run["effects"][claim]
+            for run in self.runs
+            if run["scale"] == scale and claim in run["effects"]
+        }
+
+    def held(self, claim: str, scale: str) -> int:
+        """Returns for how many of these seeds the claim holds."""
+        return sum(map(self.claims[claim].holds, self.effects(claim, scale).values()))
+
+    def describe(self, claim: str, scale: str) -> str:
+        """Returns "median (lowest to highest), held for k of n"; without runs, "not recorded"."""
+        effects = self.effects(claim, scale)
+        if not effects:
+            return "not recorded"
+        middle, low, high = (f(effects.values()) for f in (statistics.median, min, max))
+        held = f"held for {self.held(claim, scale)} of {len(effects)}"
+        return f"{middle:.3g} ({low:.3g} to {high:.3g}), {held}"
+
+    def faults(self) -> list[str]:
+        """Says for each seed that is missing, and each claim that does not hold, that it is so."""
+        found = []
+        for scale, seeds in SEEDS.items():
+            done = {run["seed"] for run in self.runs if run["scale"] == scale}
+            if missing := sorted(set(seeds) - done):
+                found.append(f"{self.chapter}: no run for seeds {missing} at {scale} scale")
+                continue
+            for text, claim in self.claims.items():
+                held = self.held(text, scale)
+                if held < claim.needed(scale):
+                    kind = "fact" if claim.is_fact else "tendency"
+                    found.append(
+                        f"{self.chapter}: stated as a {kind}, but held for {held} of "
+                        f"{len(seeds)} seeds at {scale} scale: {text}"
+                    )
+        return found
+
+
+def load(path: pathlib.Path) -> Record:
+    """Reads a record.
+
+    Raises:
+      FileNotFoundError: if there is none.
+      ValueError: if the file holds anything else.
+    """
+    try:
+        content = json.loads(path.read_text())
+        claims = {text: Claim(**fields) for text, fields in content["claims"].items()}
+        record = Record(content["chapter"], content["code"], claims, content["runs"])
+        for claim in claims:
+            for scale in SEEDS:
+                record.effects(claim, scale)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path} is no record of a chapter's claims ({error!r}). Delete it and run "
+            "`make evidence`."
+        ) from error
+    return record
+
+
+def save(record: Record, path: pathlib.Path) -> None:
+    """Writes a record, whole or not at all."""
+    content = dataclasses.asdict(record)
+    content["runs"] = sorted(record.runs, key=lambda run: (run["scale"] == "full", run["seed"]))
+    whole = path.with_suffix(".new")
+    whole.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    whole.replace(path)
+
+
+def folder() -> pathlib.Path | None:
+    """Returns the folder of the records, seen from a notebook of the book, or None."""
+    here = pathlib.Path.cwd()
+    # In Colab the notebook stands beside a clone of the repository.
+    for place in (here, *here.parents, here / "fedbook-repository"):
+        if (place / "evidence").is_dir() and (place / "notebooks").is_dir():
+            return place / "evidence"
+    return None
+
+
+def code_of(notebook: Mapping[str, Any]) -> list[str]:
+    """Returns the source of the cells on which a chapter's claims rest.
+
+    These are the code cells before the exercises, without the setup cell and the cells that only
+    draw a diagram.
+    """
+    sources = []
+    for cell in notebook["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown" and source.startswith("## Exercises"):
+            break
+        is_drawing = "diagram" in cell["metadata"].get("tags", [])
+        if cell["cell_type"] == "code" and not is_drawing and "@title Setup" not in source:
+            sources.append(TransformerManager().transform_cell(source))  # %magics become Python
+    return sources
+
+
+def code_hash(notebook: Mapping[str, Any]) -> str:
+    """Returns a hash of a notebook's code that another wording leaves as it is.
+
+    Comments, line breaks and what stands in quotation marks (titles, labels, claims) do not count.
+    """
+    parts = []
+    for source in code_of(notebook):
+        tree = ast.parse(source)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                node.value = ""
+        parts.append(ast.dump(tree))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def claims_in(notebook: Mapping[str, Any]) -> dict[str, set[str]]:
+    """Returns the texts that a notebook gives to each method of `claims`, such as ``check``.
+
+    Raises:
+      ValueError: if a text is not written out as one string.
+    """
+    found: dict[str, set[str]] = {}
+    for source in code_of(notebook):
+        for node in ast.walk(ast.parse(source)):
+            match node:
+                case ast.Call(func=ast.Attribute(ast.Name("claims"), method), args=[text, *_]):
+                    if not (isinstance(text, ast.Constant) and isinstance(text.value, str)):
+                        raise ValueError(f"claims.{method}: {ast.unparse(text)} is not a string.")
+                    found.setdefault(method, set()).add(text.value)
+    return found
