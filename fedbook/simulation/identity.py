@@ -9,10 +9,13 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_federated as tff
 import tree
-from google.protobuf import any_pb2, text_format  # type: ignore[import-untyped]
+from google.protobuf import text_format  # type: ignore[import-untyped]
 from google.protobuf.message import Message  # type: ignore[import-untyped]
 
 from fedbook.simulation.sampling import Prepare
+
+# With a number in it, as TensorFlow writes it: "name", "^name", "name:0", "loc:@name".
+_NAME = re.compile(r'(?<=[":^@])[^":^@]*[_-]\d[^":^@]*(?=[":])')
 
 
 def check_prepare(prepare: Prepare) -> None:
@@ -60,36 +63,52 @@ def _digest_of(dataset: tf.data.Dataset) -> str:
 def digest_of_process(process: tff.templates.IterativeProcess) -> str:
     """Returns a hash of a process, the same each time that the same process is built.
 
-    TensorFlow numbers functions and layers through, in all that a program builds. So the numbers
-    in names are left out, and the functions of a graph are taken in alphabetical order.
+    TensorFlow numbers functions and layers through, in all that a program builds. So names are
+    numbered anew, in the order in which they occur, and the functions of a graph are taken in the
+    order in which they are called.
     """
-    digest = hashlib.sha256()
+    texts = []
     for computation in (process.initialize, process.next):
         proto = tff.framework.serialize_computation(computation)  # a copy
-        for packed in _packed_graphs(proto):
-            graph = tf.compat.v1.GraphDef()
-            if packed.Unpack(graph):
-                functions = sorted(map(_without_numbers, graph.library.function))
-                graph.ClearField("library")
-                digest.update("\n".join([*functions, _without_numbers(graph)]).encode())
-                packed.Clear()
-        digest.update(_without_numbers(proto).encode())
-    return digest.hexdigest()
+        for graph in _graphs(proto):
+            texts.append(_renumber(_describe(graph)))
+            graph.Clear()
+        texts.append(_renumber(text_format.MessageToString(proto)))
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
 
 
-def _packed_graphs(message: Message) -> Iterator[any_pb2.Any]:
+def _graphs(message: Message) -> Iterator[Any]:
+    """Yields the parts of a computation that hold a graph and name its inputs and outputs."""
     for field, value in message.ListFields():
         if field.message_type is not None:
             for part in [value] if isinstance(value, Message) else value:
-                if isinstance(part, any_pb2.Any):
+                if part.DESCRIPTOR.name == "TensorFlow":
                     yield part
                 else:
-                    yield from _packed_graphs(part)
+                    yield from _graphs(part)
 
 
-def _without_numbers(message: Message) -> str:
-    lines = text_format.MessageToString(message).splitlines()
+def _describe(tensorflow: Any) -> str:
+    graph = tf.compat.v1.GraphDef()
+    tensorflow.graph_def.Unpack(graph)
+    tensorflow.ClearField("graph_def")
+    functions = {function.signature.name: function for function in graph.library.function}
+    graph.ClearField("library")
+    texts = [text_format.MessageToString(graph)]
+    for text in texts:  # it grows by what is called
+        called = [functions.pop(name) for name in re.findall('"(.+)"', text) if name in functions]
+        texts += map(text_format.MessageToString, called)
+    return "\n".join([*texts, text_format.MessageToString(tensorflow)])
+
+
+def _renumber(text: str) -> str:
+    numbers: dict[str, int] = {}
+
+    def anew(name: re.Match) -> str:
+        return re.sub(r"[_-]\d+", "_", name[0]) + f"#{numbers.setdefault(name[0], len(numbers))}"
+
     values = ("tensor_content", "string_val")  # a constant is no name
     return "\n".join(
-        line if line.lstrip().startswith(values) else re.sub(r"_\d+", "_", line) for line in lines
+        line if line.lstrip().startswith(values) else _NAME.sub(anew, line)
+        for line in text.splitlines()
     )
