@@ -75,24 +75,16 @@ class Claims:
           AssertionError: if the effect lies far outside what was recorded for other seeds.
           ValueError: if `effect` is not finite, no bound is given, or `claim` was made before.
         """
-        self._note(claim, effect, above, below, scale, is_fact=True)
+        self._note(claim, effect, is_fact=True, above=above, below=below, scale=scale)
 
-    def tendency(
-        self,
-        claim: str,
-        effect: float,
-        *,
-        above: float | None = None,
-        below: float | None = None,
-        scale: str | None = None,
-    ) -> None:
+    def tendency(self, claim: str, effect: float, **bounds: Any) -> None:
         """Notes a claim of which the chapter says that it holds for most seeds, but not for all.
 
-        The arguments are those of :meth:`check`.
+        The arguments and errors are those of :meth:`check`.
         """
-        self._note(claim, effect, above, below, scale, is_fact=False)
+        self._note(claim, effect, is_fact=False, **bounds)
 
-    def _note(self, claim, effect, above, below, scale, is_fact: bool) -> None:
+    def _note(self, claim, effect, *, is_fact: bool, above=None, below=None, scale=None) -> None:
         check_type("claim", claim, str)
         effect = check_number("effect", effect)
         if claim in self._claims:

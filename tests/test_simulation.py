@@ -13,6 +13,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from fedbook import datasets, models, simulation
+from fedbook.simulation import checkpoints, history, identity, training
 
 SIZES = {"a": 3, "b": 5, "c": 2, "d": 4}
 
@@ -152,12 +153,12 @@ class TestRun:
         run = simulation.run_training(
             process, data, rounds=5, cohort=2, prepare=PREPARE, evaluate=evaluate, evaluate_every=2
         )
-        history = run.history
-        assert history.index.tolist() == list(range(6)) and history.index.name == "round"
-        assert history["test/accuracy"].dropna().to_dict() == {0: 0.1, 2: 0.2, 4: 0.3}
-        assert history["train/loss"].notna().tolist() == [False] + [True] * 5
-        assert history.loc[1:, "seconds"].gt(0).all()
-        assert {"train/accuracy", "train/num_examples"} <= set(history.columns)
+        table = run.history
+        assert table.index.tolist() == list(range(6)) and table.index.name == "round"
+        assert table["test/accuracy"].dropna().to_dict() == {0: 0.1, 2: 0.2, 4: 0.3}
+        assert table["train/loss"].notna().tolist() == [False] + [True] * 5
+        assert table.loc[1:, "seconds"].gt(0).all()
+        assert {"train/accuracy", "train/num_examples"} <= set(table.columns)
 
     def test_clients_can_be_restricted(self, process, data):
         run = simulation.run_training(
@@ -395,7 +396,7 @@ class TestCheckpoints:
         with pytest.raises(TypeError, match="prepare is a function, whose settings cannot be"):
             self.resume(tmp_path, process, data, prepare=lambda d, s: PREPARE(d, s))
         assert not list(tmp_path.iterdir())
-        assert "prepare" in simulation._identity(process, data, Own(2), ["a"], 1, 0)
+        assert "prepare" in identity.identity_of(process, data, Own(2), ["a"], 1, 0)
 
     def test_a_checkpoint_of_an_earlier_version_is_refused(self, folder, process, data):
         found = json.loads((folder / "run.json").read_text())
@@ -416,22 +417,22 @@ class TestCheckpoints:
 
     def test_a_damaged_run_json_without_checkpoints_is_written_anew(self, tmp_path):
         (tmp_path / "run.json").write_text('{"cohort": 2, "se')
-        simulation._Checkpoints(tmp_path, 1, {"process": "p"}, None)
+        checkpoints.Checkpoints(tmp_path, 1, {"process": "p"}, None)
         assert json.loads((tmp_path / "run.json").read_text()) == {"process": "p"}
 
     def test_a_full_disk_leaves_no_run_json(self, tmp_path, monkeypatch):
         def full(*_):
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(simulation.os, "fsync", full)
+        monkeypatch.setattr(history.os, "fsync", full)
         with pytest.raises(OSError, match=f"checkpoint_dir '{tmp_path}' cannot be used.*No space"):
-            simulation._Checkpoints(tmp_path, 1, {"process": "p"}, None)
+            checkpoints.Checkpoints(tmp_path, 1, {"process": "p"}, None)
         assert not (tmp_path / "run.json").exists()
 
     def test_a_folder_that_is_a_file(self, tmp_path):
         (tmp_path / "file").touch()
         with pytest.raises(OSError, match="file' cannot be used.*must be a folder"):
-            simulation._Checkpoints(tmp_path / "file", 1, {"process": "p"}, None)
+            checkpoints.Checkpoints(tmp_path / "file", 1, {"process": "p"}, None)
 
     def test_what_a_kill_left_behind_is_cleared(self, folder, process, data):
         (folder / "round_3_temp1234" / "variables").mkdir(parents=True)
@@ -477,7 +478,7 @@ class TestCheckpoints:
 
     def test_the_history_of_a_matrix_metric_survives(self, tmp_path):
         # As a custom process may report: a confusion matrix beside a scalar.
-        columns = simulation._columns(
+        columns = history.columns(
             collections.OrderedDict(confusion=np.eye(2, dtype=np.int64), loss=np.float32(0.1))
         )
         assert json.loads(json.dumps(columns)) == {
@@ -503,7 +504,7 @@ class TestEventLoop:
 
     def test_it_is_there_after_a_failure_too_and_a_caller_may_have_none(self):
         def fail():
-            with simulation._event_loop():
+            with training.event_loop():
                 assert asyncio.get_event_loop() is not loop
                 raise OSError("deliberate")
 
