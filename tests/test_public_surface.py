@@ -37,6 +37,9 @@ PUBLIC = {
         effective_classes feature_skew gini iid jensen_shannon Partition quantity_log_normal
         shards skew temporal_drift total_variation Transform
     """,
+    "fedbook.exercises": """
+        check Verdict
+    """,
     "fedbook.models": """
         BATCH_SPEC CLASSES functional IMAGE IMAGES_SPEC keras logits loss PIXELS
         softmax_regression
