@@ -43,6 +43,9 @@ PUBLIC = {
     "fedbook.evidence": """
         Claim claims_in code_hash code_of folder load Record save
     """,
+    "fedbook.exercises": """
+        check Verdict
+    """,
     "fedbook.models": """
         BATCH_SPEC CLASSES functional IMAGE IMAGES_SPEC keras logits loss PIXELS
         softmax_regression
