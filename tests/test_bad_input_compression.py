@@ -144,7 +144,6 @@ TABLE = [
         {"codec": [*NO_CODECS[:2], MajorityVote(1.0)], "seed": [-1, 2**31, 1.5, "1", None, True]},
     ),
     (compression.sum_aggregator, {"codec": Sign()}, {"codec": NO_CODECS[:2], "seed": [-1, None]}),
-    (compression.vote_aggregator, {}, {"codec": [*NO_CODECS, Sign()]}),
     (
         compression.sum_aggregator(Sign()).create,
         {},

@@ -29,7 +29,6 @@ PUBLIC = {
     "fedbook.compression": """
         aggregate Codec Deflated Dense encode_change header_bytes MajorityVote mean_aggregator
         MessageFormat QSGD RandomK Rotated Sign sum_aggregator TopK UniformQuantizer
-        vote_aggregator
     """,
     "fedbook.data": """
         client_data DatasetError Digits DigitsByWriter load_digits load_digits_by_writer

@@ -18,8 +18,8 @@ that the server needs. So its length is what would travel::
 - :class:`Rotated` applies a random rotation before one of these.
 - :class:`Deflated` applies entropy coding after one of these.
 
-In TFF, :func:`mean_aggregator` and :func:`vote_aggregator` go into the argument
-``model_aggregator`` of ``tff.learning.algorithms.build_weighted_fed_avg`` and of
+In TFF, :func:`mean_aggregator` goes into the argument ``model_aggregator`` of
+``tff.learning.algorithms.build_weighted_fed_avg`` and of
 :func:`fedbook.algorithms.tff.build_fast_fed_avg`; :func:`sum_aggregator` goes into other
 aggregation factories. For messages from the server to the clients there is :func:`encode_change`,
 and for error feedback :func:`fedbook.algorithms.encode_with_memory`.
@@ -27,12 +27,7 @@ and for error feedback :func:`fedbook.algorithms.encode_with_memory`.
 For a codec of your own, write a frozen dataclass that derives from :class:`Codec`.
 """
 
-from fedbook.compression.aggregators import (
-    aggregate,
-    mean_aggregator,
-    sum_aggregator,
-    vote_aggregator,
-)
+from fedbook.compression.aggregators import aggregate, mean_aggregator, sum_aggregator
 from fedbook.compression.base import Codec, MessageFormat, header_bytes
 from fedbook.compression.dense import Dense
 from fedbook.compression.downlink import encode_change
@@ -59,5 +54,4 @@ __all__ = [
     "header_bytes",
     "mean_aggregator",
     "sum_aggregator",
-    "vote_aggregator",
 ]

@@ -6,7 +6,6 @@ of a round are int64 scalars: `uplink_bytes_per_client`, the length of one messa
 entropy coding (``codec.message_bytes``), and `uplink_bytes`, that of all messages together.
 """
 
-import collections
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -86,21 +85,6 @@ def sum_aggregator(codec: Codec, seed: int = 0) -> tff.aggregators.UnweightedAgg
     return _CodedSum(tff_messages.check_coder(codec), tff_messages.first_state(seed))
 
 
-def vote_aggregator(codec: MajorityVote) -> tff.aggregators.WeightedAggregationFactory:
-    """Returns the majority vote of :func:`aggregate`, for ``model_aggregator=``.
-
-    The measurements are those of :func:`mean_aggregator`. Where a client's value is NaN or
-    infinite, so that it has no sign, the result is NaN.
-
-    Args:
-      codec: the vote; its `step` is how far an element moves.
-
-    Raises:
-      TypeError: if `codec` is not a :class:`MajorityVote`.
-    """
-    return _Vote(check_type("codec", codec, MajorityVote, "MajorityVote(step=0.005)"))
-
-
 class _CodedSum(tff.aggregators.UnweightedAggregationFactory):
     def __init__(self, codec: tff_messages.TensorCoder, first_state: tff.Computation):
         self._codec, self._first_state = codec, first_state
@@ -127,44 +111,6 @@ class _CodedSum(tff.aggregators.UnweightedAggregationFactory):
                 tff.federated_map(tff_messages.next_state, state),
                 tff.federated_sum(decoded),
                 tff.federated_zip(tff_messages.count_bytes(message_bytes)),
-            )
-
-        return tff.templates.AggregationProcess(initialize, next_round)
-
-
-class _Vote(tff.aggregators.WeightedAggregationFactory):
-    def __init__(self, codec: MajorityVote):
-        self._codec = codec
-
-    def create(self, value_type, weight_type):
-        message_bytes = self._codec.message_bytes(tff_messages.float_shapes(value_type))
-
-        @tff.tensorflow.computation(value_type, weight_type)
-        def vote(value, weight):
-            def signs(tensor):
-                one = tf.where(tf.math.is_finite(tensor), np.float32(1), np.float32(np.nan))
-                return tf.cast(weight > 0, tf.float32) * tf.where(tensor >= 0, one, -one)
-
-            return tf.nest.map_structure(signs, value)
-
-        @tff.tensorflow.computation(value_type)
-        def move(votes):
-            return tf.nest.map_structure(lambda v: np.float32(self._codec.step) * tf.sign(v), votes)
-
-        @tff.federated_computation
-        def initialize():
-            return tff.federated_value((), tff.SERVER)
-
-        @tff.federated_computation(
-            initialize.type_signature.result,
-            tff.FederatedType(value_type, tff.CLIENTS),
-            tff.FederatedType(weight_type, tff.CLIENTS),
-        )
-        def next_round(state, values, weights):
-            votes = tff.federated_sum(tff.federated_map(vote, (values, weights)))
-            counted = collections.OrderedDict(mean_value=tff_messages.count_bytes(message_bytes))
-            return tff.templates.MeasuredProcessOutput(
-                state, tff.federated_map(move, votes), tff.federated_zip(counted)
             )
 
         return tff.templates.AggregationProcess(initialize, next_round)

@@ -60,8 +60,7 @@ class MajorityVote(MessageFormat):
 
     This is distributed signSGD with majority vote (Bernstein et al. 2018). ``decode`` gives
     one client's vote, plus or minus `step`. The votes are counted by
-    :func:`~fedbook.compression.aggregate` and, in TFF, by
-    :func:`~fedbook.compression.vote_aggregator`.
+    :func:`~fedbook.compression.aggregate`.
 
     Attributes:
       step: how far an element moves in a round, above 0. It is the paper's learning rate,

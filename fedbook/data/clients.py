@@ -31,11 +31,8 @@ def client_data(
       TypeError: if `indices` is not a mapping from strings, or holds a pandas Series or Index,
         which names the rows of a table by their labels and not by their positions.
     """
-    images, labels = check_images(images), check_labels(labels).astype(np.int32, copy=False)
-    if len(images) != len(labels):
-        raise ValueError(
-            f"images has {len(images)} examples and labels {len(labels)}; they must match."
-        )
+    images, labels = check_examples(images, labels)
+    labels = labels.astype(np.int32, copy=False)
     clients = {}
     for client, held in check_positions(indices).items():
         if held.size == 0 or held.min() < 0 or held.max() >= len(labels):
@@ -46,6 +43,16 @@ def client_data(
             )
         clients[client] = collections.OrderedDict(label=labels[held], pixels=images[held])
     return tff.simulation.datasets.TestClientData(clients)
+
+
+def check_examples(images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns both, checked; raises ValueError unless there are as many labels as images."""
+    images, labels = check_images(images), check_labels(labels)
+    if len(images) != len(labels):
+        raise ValueError(
+            f"images has {len(images)} examples and labels {len(labels)}; they must match."
+        )
+    return images, labels
 
 
 def check_images(images: np.ndarray) -> np.ndarray:

@@ -11,7 +11,6 @@ for every trace, with tensors in place of the variables. The function
 stderr that no setting silences.
 """
 
-import collections
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -21,7 +20,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from fedbook.models.arguments import as_tensor, check_builder
-from fedbook.models.softmax_regression import losses, num_correct
+from fedbook.models.softmax_regression import loss_and_accuracy, losses
 from fedbook.models.specs import BATCH_SPEC
 
 Weights = Sequence[np.ndarray | tf.Tensor]
@@ -108,28 +107,14 @@ def classifier(build: Callable[[], tf.keras.Model]) -> tff.learning.models.Funct
         each = losses(output, label)
         return tf.reduce_mean(each if sample_weight is None else sample_weight * each)
 
-    @tf.function
-    def initialize():
-        return collections.OrderedDict(loss=(0.0, 0.0), accuracy=(0.0, 0.0))
-
-    @tf.function
-    def update(state, labels, batch_output, sample_weight=None):
-        examples = tf.cast(batch_output.num_examples, tf.float32)
-        batch = collections.OrderedDict(
-            loss=(batch_output.loss * examples, examples),
-            accuracy=(num_correct(batch_output.predictions, labels), examples),
-        )
-        return tf.nest.map_structure(tf.add, state, batch)
-
-    @tf.function
-    def finalize(state):
-        return collections.OrderedDict((name, total / n) for name, (total, n) in state.items())
+    def sum_losses(labels, batch_output):
+        return batch_output.loss * tf.cast(batch_output.num_examples, tf.float32)
 
     return tff.learning.models.FunctionalModel(
         initial_weights=(tuple(v.numpy() for v in model.trainable_variables), ()),
         predict_on_batch_fn=predict_on_batch,
         loss_fn=mean_loss,
-        metrics_fns=(initialize, update, finalize),
+        metrics_fns=loss_and_accuracy(sum_losses),
         input_spec=BATCH_SPEC,
     )
 
@@ -150,8 +135,7 @@ def _check_layers(weights: Weights) -> None:
     shapes = [tuple(w.shape) for w in weights]
     kernels, biases = shapes[::2], shapes[1::2]
     fits = (
-        len(shapes) > 0
-        and len(kernels) == len(biases)
+        len(kernels) == len(biases)
         and all(len(k) == 2 and b == k[1:] for k, b in zip(kernels, biases))
         and all(before[1] == after[0] for before, after in itertools.pairwise(kernels))
     )

@@ -13,6 +13,7 @@ import tensorflow_federated as tff
 
 from fedbook.checks import check_int
 from fedbook.models.arguments import check_builder, check_same_shape, check_tensors
+from fedbook.models.softmax_regression import mean as mean_of
 from fedbook.models.specs import BATCH_SPEC, CLASSES, IMAGE, IMAGES_SPEC, PIXELS
 
 LAST_SEED = 200_000  # each layer has its own seed, of the int32 that TensorFlow takes
@@ -228,10 +229,7 @@ class _TFFVAE(tff.learning.models.VariableModel):
         )
 
     def metric_finalizers(self):
-        def mean(total_and_count):
-            return total_and_count[0] / total_and_count[1]
-
-        return collections.OrderedDict(loss=mean, reconstruction=mean, kl=mean)
+        return collections.OrderedDict(loss=mean_of, reconstruction=mean_of, kl=mean_of)
 
     def reset_metrics(self):
         for variable in self._sums:

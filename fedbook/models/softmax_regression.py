@@ -140,6 +140,26 @@ def functional_softmax_regression() -> tff.learning.models.FunctionalModel:
             )
         return tf.reduce_mean(losses(output, label))
 
+    def sum_losses(labels, batch_output):
+        return tf.reduce_sum(losses(batch_output.predictions, labels))
+
+    kernel, bias = np.zeros((PIXELS, CLASSES), np.float32), np.zeros(CLASSES, np.float32)
+    return tff.learning.models.FunctionalModel(
+        initial_weights=((kernel, bias), ()),
+        predict_on_batch_fn=predict_on_batch,
+        loss_fn=mean_loss,
+        metrics_fns=loss_and_accuracy(sum_losses),
+        input_spec=BATCH_SPEC,
+    )
+
+
+def loss_and_accuracy(sum_losses):
+    """Returns the `metrics_fns` of a functional classifier.
+
+    The function `sum_losses` takes the labels and the BatchOutput of a batch, and returns the sum
+    of its examples' losses, [] float32.
+    """
+
     @tf.function
     def initialize():
         # Tuples: `Dataset.reduce`, TFF's training loop, would make one tensor of a list.
@@ -147,11 +167,10 @@ def functional_softmax_regression() -> tff.learning.models.FunctionalModel:
 
     @tf.function
     def update(state, labels, batch_output, sample_weight=None):
-        outputs = batch_output.predictions
         examples = tf.cast(tf.shape(labels)[0], tf.float32)
         batch = collections.OrderedDict(
-            loss=(tf.reduce_sum(losses(outputs, labels)), examples),
-            accuracy=(num_correct(outputs, labels), examples),
+            loss=(sum_losses(labels, batch_output), examples),
+            accuracy=(num_correct(batch_output.predictions, labels), examples),
         )
         return tf.nest.map_structure(tf.add, state, batch)
 
@@ -159,11 +178,4 @@ def functional_softmax_regression() -> tff.learning.models.FunctionalModel:
     def finalize(state):
         return collections.OrderedDict((name, mean(sums)) for name, sums in state.items())
 
-    kernel, bias = np.zeros((PIXELS, CLASSES), np.float32), np.zeros(CLASSES, np.float32)
-    return tff.learning.models.FunctionalModel(
-        initial_weights=((kernel, bias), ()),
-        predict_on_batch_fn=predict_on_batch,
-        loss_fn=mean_loss,
-        metrics_fns=(initialize, update, finalize),
-        input_spec=BATCH_SPEC,
-    )
+    return initialize, update, finalize

@@ -5,7 +5,6 @@ import dataclasses
 import logging
 import math
 from collections.abc import Iterator
-from typing import TypedDict, Unpack
 
 import dp_accounting
 from dp_accounting import NeighboringRelation, PrivacyAccountant
@@ -35,14 +34,6 @@ _GRID = 1e-3
 _LEAST_NOISE_OF_PLD, _MOST_EPSILON_OF_PLD = 0.1, 100
 # PLD leaves outcomes of less probability than 1e-15 out of its grid, and counts them in delta.
 _LEAST_DELTA_OF_PLD = 1e-12
-
-
-class Options(TypedDict, total=False):
-    """The keyword arguments of :func:`epsilon_for_noise`."""
-
-    accountant: str
-    sampling: str
-    unit: str
 
 
 def epsilon_for_noise(
@@ -86,7 +77,7 @@ def epsilon_for_noise(
 
 
 def noise_for_epsilon(
-    epsilon: float, cohort: int, population: int, rounds: int, delta: float, **more: Unpack[Options]
+    epsilon: float, cohort: int, population: int, rounds: int, delta: float, **more: str
 ) -> PrivacyGuarantee:
     """Returns the guarantee with the least noise whose epsilon is at most `epsilon`.
 
@@ -238,9 +229,7 @@ class _Setting:
         return noise == 0 or (enough and self.epsilon(noise, "rdp") <= _MOST_EPSILON_OF_PLD)
 
     def guarantee(self, noise: float) -> PrivacyGuarantee:
-        accountant = "rdp"
-        if self.accountant == "pld" and self.suits_pld(noise):
-            accountant = "pld"
+        accountant = "pld" if self.accountant == "pld" and self.suits_pld(noise) else "rdp"
         epsilon = self.epsilon(noise, accountant)
         of = f"{self.cohort:,} of {self.population:,} a round"
         words = {

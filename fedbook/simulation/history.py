@@ -36,8 +36,7 @@ class History(tff.program.ReleaseManager):
 
     def __init__(self, bar: tqdm, shown: str | None):
         self._rows: dict[int, dict[str, Any]] = {}
-        self._bar = bar
-        self._shown = shown
+        self._bar, self._shown = bar, shown
 
     async def release(self, value, key):
         self._rows[key] = row = columns(value)

@@ -14,8 +14,9 @@ from google.protobuf.message import Message  # type: ignore[import-untyped]
 
 from fedbook.simulation.sampling import Prepare
 
+_NUMBER = r"(?:_|(?<=Gradient)-|(?<=Call)-)\d+"
 # With a number in it, as TensorFlow writes it: "name", "^name", "name:0", "loc:@name".
-_NAME = re.compile(r'(?<=[":^@])[^":^@]*[_-]\d[^":^@]*(?=[":])')
+_NAME = re.compile(rf'(?<=[":^@])[^":^@]*{_NUMBER}[^":^@]*(?=[":])')
 
 
 def check_prepare(prepare: Prepare) -> None:
@@ -28,14 +29,7 @@ def check_prepare(prepare: Prepare) -> None:
         )
 
 
-def identity_of(
-    process: tff.templates.IterativeProcess,
-    data: tff.simulation.datasets.ClientData,
-    prepare: Prepare,
-    ids: list[str],
-    cohort: int,
-    seed: int,
-) -> dict[str, Any]:
+def identity_of(process, data, prepare, ids, cohort, seed) -> dict[str, Any]:
     """Returns what two runs must have in common, so that one can resume the other."""
     return {
         "cohort": cohort,
@@ -105,7 +99,7 @@ def _renumber(text: str) -> str:
     numbers: dict[str, int] = {}
 
     def anew(name: re.Match) -> str:
-        return re.sub(r"[_-]\d+", "_", name[0]) + f"#{numbers.setdefault(name[0], len(numbers))}"
+        return re.sub(_NUMBER, "_", name[0]) + f"#{numbers.setdefault(name[0], len(numbers))}"
 
     values = ("tensor_content", "string_val")  # a constant is no name
     return "\n".join(

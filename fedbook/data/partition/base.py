@@ -11,6 +11,7 @@ import tensorflow_federated as tff
 from fedbook.checks import check_int, check_type
 from fedbook.data.clients import (
     MOST_CLASSES,
+    check_examples,
     check_images,
     check_labels,
     check_positions,
@@ -172,11 +173,7 @@ class Partition:
         Raises:
           ValueError: if these differ in length or are too few, or a client holds no example.
         """
-        images, labels = check_images(images), check_labels(labels)
-        if len(images) != len(labels):
-            raise ValueError(
-                f"images has {len(images)} examples and labels {len(labels)}; they must match."
-            )
+        images, labels = check_examples(images, labels)
         empty = [client for client, held in self.indices.items() if not held.size]
         if empty:
             raise ValueError(

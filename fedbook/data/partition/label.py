@@ -42,8 +42,7 @@ def shards(
     rng = np.random.default_rng(seed)
     examples, _ = shuffle_by_class(labels, rng)
     shard_owner = rng.permutation(np.repeat(np.arange(num_clients), shards_per_client))
-    owner = np.empty(len(labels), np.int64)
-    owner[examples] = np.repeat(shard_owner, even_sizes(len(labels), num_shards))
+    owner = np.repeat(shard_owner, even_sizes(len(labels), num_shards))[np.argsort(examples)]
     return from_owners(owner, num_clients, "shards", {"shards_per_client": shards_per_client}, seed)
 
 
@@ -80,8 +79,7 @@ def classes_per_client(labels: np.ndarray, num_clients: int, k: int, *, seed: in
     for number, count in enumerate(counts):
         clients = rng.permutation(np.flatnonzero((chosen == number).any(axis=1)))
         owners.append(np.repeat(clients, even_sizes(count, len(clients))))
-    owner = np.empty(len(labels), np.int64)
-    owner[examples] = np.concatenate(owners)
+    owner = np.concatenate(owners)[np.argsort(examples)]
     return from_owners(owner, num_clients, "classes_per_client", {"k": k}, seed)
 
 
@@ -179,8 +177,7 @@ def dirichlet_per_class(
             f"{alpha:g}, the smallest client held at most {best} in {max_draws} draws. Ask for a "
             "smaller min_size (0 allows empty clients), fewer clients or a larger alpha."
         )
-    owner = np.empty(len(labels), np.int64)
-    owner[examples] = owners
+    owner = owners[np.argsort(examples)]
     parameters = {"alpha": alpha, "min_size": min_size, "max_draws": max_draws}
     return from_owners(owner, num_clients, "dirichlet_per_class", parameters, seed)
 
