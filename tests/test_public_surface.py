@@ -37,6 +37,9 @@ PUBLIC = {
         effective_classes feature_skew gini iid jensen_shannon Partition quantity_log_normal
         shards skew temporal_drift total_variation Transform
     """,
+    "fedbook.diagrams": """
+        Diagram
+    """,
     "fedbook.exercises": """
         check Verdict
     """,
@@ -77,7 +80,8 @@ def defined(module: types.ModuleType) -> set[str]:
 
 def test_the_public_names_are_these():
     found = {name: set(getattr(package, "__all__", [])) for name, package in PACKAGES.items()}
-    for name in ("fedbook.plots", "fedbook.simulation"):  # modules that stand by themselves
+    # Modules that stand by themselves.
+    for name in ("fedbook.diagrams", "fedbook.plots", "fedbook.simulation"):
         found[name] = defined(MODULES[name])
     assert {name: names for name, names in found.items() if names} == {
         name: set(names.split()) for name, names in PUBLIC.items()
