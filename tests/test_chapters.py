@@ -152,9 +152,9 @@ def test_plain_markdown(chapter):
 
 def test_figures_have_captions_and_alt_text(chapter):
     for cell in chapter.code[2:]:
-        if re.search(r"\bplots\.|\bplt\.|\.plot\(|imshow\(", cell["text"]) and not cell[
-            "text"
-        ].startswith("def "):
+        if re.search(
+            r"\bplots\.|\bdiagrams\.|\bplt\.|\.plot\(|imshow\(", cell["text"]
+        ) and not cell["text"].startswith("def "):
             about = cell["metadata"].get("mystnb", {})
             assert len(about.get("image", {}).get("alt", "")) > 20, cell["id"]
             assert len(about.get("figure", {}).get("caption", "")) > 20, cell["id"]
