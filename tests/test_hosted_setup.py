@@ -95,6 +95,8 @@ def test_needed_is_what_the_lock_holds_beside_tensorflow():
         needs = {needed["name"] for needed in package.get("dependencies", [])}
         packages.setdefault(package["name"], set()).update(needs)
 
+    packages["fedbook"].remove("ipython")  # a runtime that opens a notebook has its own
+
     def with_dependencies(*names: str) -> set[str]:
         found, waiting = set(), set(names)
         while waiting:
