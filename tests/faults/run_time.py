@@ -48,20 +48,23 @@ def a_long_computation_is_left_alone(local: worker.LocalWorker) -> None:
     local.kill_if_silent = kill_if_silent
     worker._PROBE_SECONDS, worker_process._ANSWER_SECONDS = usual
     assert local.process is process and local.is_alive()
-    assert len(probes) >= 10, len(probes)
+    assert len(probes) >= 3, len(probes)
     print(f"{time.monotonic() - started:.0f} s of work, {len(probes)} signs of life: left alone")
 
 
 def a_stopped_worker_is_noticed_in_time(local: worker.LocalWorker) -> None:
     worker_process._ANSWER_SECONDS, usual = 5, worker_process._ANSWER_SECONDS
-    limit = worker._PROBE_SECONDS + worker_process._ANSWER_SECONDS + 5
-    stop = threading.Timer(1.0, local.process.send_signal, [signal.SIGSTOP])
-    stop.start()
+    process = local.process
+    # The call takes seconds on any machine, so that it is stopped in the middle, and it is
+    # repeated whole, on a machine that may have other work.
+    steps, most = LONG // 2, worker._PROBE_SECONDS + worker_process._ANSWER_SECONDS + 45
+    threading.Timer(0.5, process.send_signal, [signal.SIGSTOP]).start()
     started = time.monotonic()
-    assert count(300_000) == 300_000
+    assert count(steps) == steps
     took = time.monotonic() - started
     worker_process._ANSWER_SECONDS = usual
-    assert worker._PROBE_SECONDS < took < limit + 5, took
+    assert local.process is not process and process.poll() == -signal.SIGKILL
+    assert worker._PROBE_SECONDS < took < most, took
     print(f"stopped in the middle of a call: repeated by another worker after {took:.0f} s")
 
 
