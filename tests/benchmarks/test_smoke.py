@@ -49,3 +49,26 @@ def test_algorithms(tmp_path):
     names = [row[1] for row in rows]
     assert names == 2 * ["FedAvg", "FedAdam", "SCAFFOLD", "Mime Lite"], done.stdout
     assert {path: path.read_bytes() for path in (BENCHMARKS / "results").iterdir()} == results
+
+
+def test_compression(tmp_path):
+    results = {path: path.read_bytes() for path in (BENCHMARKS / "results").iterdir()}
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARKS / "compression.py"), "--smoke"],
+        cwd=tmp_path,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=180,
+        env=os.environ | {"TQDM_DISABLE": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    rows = re.findall(r"^(frontier|bill) (\S.*?)(?: +0\.\d{3} +\d+\.\d{3})?$", done.stdout, re.M)
+    assert [row[1] for row in rows] == [
+        "float32",
+        "vote",
+        "top 1%, memory",
+        "weights, 8 bits",
+        "changes, top 1%",
+    ], done.stdout
+    assert {path: path.read_bytes() for path in (BENCHMARKS / "results").iterdir()} == results
