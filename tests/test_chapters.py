@@ -21,6 +21,7 @@ REWRITTEN = {
     "03_image_classification",
     "04_custom_model",
     "05_federated_core",
+    "09_compression",
 }
 REPOSITORY = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]
 SLUG = REPOSITORY["url"].removeprefix("https://github.com/")
