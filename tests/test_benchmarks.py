@@ -12,15 +12,44 @@ import pytest
 BENCHMARKS = pathlib.Path(__file__).parent.parent / "benchmarks"
 
 
-@pytest.fixture
-def simulation(monkeypatch):
+def load(name, monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    spec = importlib.util.spec_from_file_location(
-        "benchmarks_simulation", BENCHMARKS / "simulation.py"
-    )
+    spec = importlib.util.spec_from_file_location(f"benchmarks_{name}", BENCHMARKS / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def simulation(monkeypatch):
+    return load("simulation", monkeypatch)
+
+
+@pytest.fixture
+def compression(monkeypatch):
+    monkeypatch.setenv("FEDBOOK_SCALE", "quick")  # the module sets it; this undoes it
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return load("compression", monkeypatch)
+
+
+def test_a_killed_benchmark_goes_on_where_it_was(compression, tmp_path):
+    calls = []
+
+    def run(name, seed):
+        calls.append((name, seed))
+        return {"last": seed / 10}
+
+    path = tmp_path / "unfinished"
+    runs = compression.Runs(path, {"rounds": 2})
+    assert [runs.get(run, "top", seed)["last"] for seed in (1, 2, 1)] == [0.1, 0.2, 0.1]
+    assert calls == [("top", 1), ("top", 2)]
+
+    path.write_text(path.read_text() + '["[\\"run\\", \\"to')  # killed while it wrote
+    runs = compression.Runs(path, {"rounds": 2})
+    assert [runs.get(run, "top", seed)["last"] for seed in (1, 2, 3)] == [0.1, 0.2, 0.3]
+    assert calls[2:] == [("top", 3)]
+    assert list(compression.Runs(path, {"rounds": 2}).done) == list(runs.done)
+    assert compression.Runs(path, {"rounds": 3}).done == {}  # of other settings
 
 
 def seconds(*repetitions, accuracy=0.9):
