@@ -33,6 +33,13 @@ for file in sorted(pathlib.Path(__file__).parent.glob("exercise_answers/chapter_
 WRONG_CASES = [(id_, answer, words) for id_, cases in WRONG.items() for answer, words in cases]
 
 
+@pytest.fixture(autouse=True)
+def same_inputs(monkeypatch):
+    """A reader's function is tried on new random inputs; a test must not depend on them."""
+    seeded = np.random.default_rng
+    monkeypatch.setattr(np.random, "default_rng", lambda seed=0: seeded(seed))
+
+
 def test_every_exercise_is_in_the_tables():
     assert sorted(RIGHT) == sorted(WRONG) == sorted(EXERCISES)
     assert all(RIGHT.values()) and all(WRONG.values())
@@ -125,6 +132,13 @@ def test_numbers_of_every_form(expected, right, wrong, words):
     assert kind.verdict(right).is_right
     verdict = kind.verdict(wrong)
     assert not verdict.is_right and words in verdict.message
+
+
+def test_what_is_said_of_a_function_fits_most_inputs():
+    draws = iter([3, 5, 7])
+    kind = Function(lambda n: n, lambda rng: (next(draws),), tries=3)
+    message = kind.verdict(lambda n: 12).message  # 4 times too large for 3
+    assert "not the right value" in message and message.endswith("The input was n = 5.")
 
 
 def test_choices():

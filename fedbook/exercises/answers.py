@@ -114,8 +114,9 @@ class Function:
         for hint, mistake in self.mistakes.items():
             if not any(self._differences(results, inputs, mistake)):
                 return _wrong(hint)
-        first = next(number for number, difference in enumerate(differences) if difference)
-        return _wrong(f"{differences[first]} {self._describe(inputs[first])}")
+        # Of one input alone a wrong result can be "4 times too large" by chance.
+        usual = max(filter(None, differences), key=differences.count)
+        return _wrong(f"{usual} {self._describe(inputs[differences.index(usual)])}")
 
     def _differences(
         self, results: list[Any], inputs: list[tuple[Any, ...]], function: Callable[..., Any]
