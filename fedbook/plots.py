@@ -3,11 +3,17 @@
 Each function returns the figure, and does not show or save it. With `ax` it draws there,
 otherwise in a new figure; `title` says what the figure shows. Figures have a white background
 of their own, so that they are readable on light and dark pages. Lines differ in marker and
-style as well as in colour, so that they are readable in grey.
+style as well as in colour, so that they are readable in grey. One figure has a slider and is a
+piece of HTML.
 """
 
+import html
+import itertools
+import json
+import re
 from collections.abc import Mapping, Sequence
 
+import IPython.display
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -39,6 +45,20 @@ STYLE = {
     + cycler(linestyle=["-", "--", "-.", ":", "-", "--", "-."])
     + cycler(marker=["o", "s", "^", "D", "v", "P", "x"]),
 }
+# Without JavaScript the slider's figure stays as it is here, in the middle.
+SLIDER = """<figure id="fedbook-slider" style="margin:0;max-width:38em;padding:.5em;
+background:#fff;color:#111"><label style="display:block">@label@ &rarr;
+<input type="range" min="0" max="@last@" value="@shown@" style="width:70%"
+aria-controls="fedbook-slider-circles"></label><br><output>@note@</output>
+<svg id="fedbook-slider-circles" viewBox="0 0 @width@ 222" width="100%" fill="#0072B2" role="img"
+aria-label="Circles: clients across, digits down; area is the number of examples.">
+@circles@<g fill="#111" font-size="10">@digits@</g></svg></figure><script>(()=>{
+const box=document.getElementById("fedbook-slider"),radii=@radii@,notes=@notes@,
+knob=box.querySelector("input"),line=box.querySelector("output"),
+dots=box.querySelectorAll("circle"),draw=()=>{const k=+knob.value;line.textContent=notes[k];
+knob.setAttribute("aria-valuetext",notes[k]);
+dots.forEach((dot,i)=>dot.setAttribute("r",radii[k][i]))};
+knob.addEventListener("input",draw);draw()})()</script>"""
 
 
 def curves(
@@ -135,6 +155,49 @@ def label_counts(labels: Mapping[str, Sequence[int]], *, title: str = "") -> plt
         ax.set_yticklabels(list(labels))
         ax.set_ylim(len(labels) - 0.4, -0.6)
         return figure
+
+
+def label_counts_slider(
+    frames: Sequence[np.ndarray], notes: Sequence[str], *, label: str
+) -> IPython.display.HTML:
+    """Returns a figure with a slider that shows one table of label counts at a time.
+
+    A column is a client and a row a digit; the area of a circle is the number of examples. The
+    figure needs JavaScript, but nothing that is not in it. A screen reader speaks the notes. A page
+    may have one such figure.
+
+    Args:
+      frames: for each position of the slider the counts, [clients, 10] ints from 0.
+      notes: for each position a line of text.
+      label: what the slider does.
+
+    Raises:
+      ValueError: if there is no frame, the frames differ in shape or are no counts of digits, or
+        there are not as many notes as frames.
+    """
+    counts = check_ints("frames", np.asarray(frames), 0)
+    if counts.ndim != 3 or counts.shape[2] != 10 or not counts.any():
+        raise ValueError(f"frames has shape {counts.shape}; it must be [frames, clients, 10].")
+    if len(notes) != len(counts):
+        raise ValueError(f"notes has {len(notes)} lines for {len(counts)} frames.")
+    clients, shown = counts.shape[1], len(counts) // 2
+    radii = np.sqrt(70 * counts * clients / counts[0].sum()).reshape(len(counts), -1).round(1)
+    places = itertools.product(range(30, 30 + 20 * clients, 20), range(10, 210, 20))
+    circles = [f'<circle cx="{x}" cy="{y}" r="{r}"/>' for (x, y), r in zip(places, radii[shown])]
+    digits = [f'<text x="6" y="{14 + 20 * digit}">{digit}</text>' for digit in range(10)]
+    parts = {
+        "label": html.escape(label),
+        "last": str(len(counts) - 1),
+        "shown": str(shown),
+        "width": str(30 + 20 * clients),
+        "circles": "".join(circles),
+        "digits": "".join(digits),
+        "radii": json.dumps(radii.tolist()),
+        "notes": json.dumps(list(notes)).replace("<", "\\u003c"),
+        "note": html.escape(notes[shown]),
+    }
+    page = re.sub("@([a-z]+)@", lambda gap: parts[gap[1]], SLIDER)
+    return IPython.display.HTML(page)
 
 
 def client_sizes(sizes: Sequence[int], *, title: str = "") -> plt.Figure:

@@ -216,6 +216,14 @@ TABLE = [
         {"labels": [None, {}, [1], {"a": []}, {"a": [10]}, {"a": [-1]}, {"a": [0.5]}, {"a": "1"}]},
     ),
     (
+        plots.label_counts_slider,
+        {"frames": np.ones((1, 2, 10), int), "notes": ["a"], "label": "more"},
+        {
+            "frames": [None, [], "abc", np.ones((1, 2, 9), int), np.zeros((1, 2, 10), int)],
+            "notes": [[], ["a", "b"]],
+        },
+    ),
+    (
         plots.client_sizes,
         {"sizes": [1, 2]},
         {"sizes": [None, [], "abc", [NAN], [-1], [1.5], [[1]], ["1"]]},

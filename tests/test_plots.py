@@ -1,5 +1,7 @@
 """Figures: what is drawn, on what ground, and nothing left open or changed."""
 
+import json
+
 import matplotlib
 import numpy as np
 import pandas as pd
@@ -50,6 +52,16 @@ def test_label_counts_areas_are_the_counts():
     circles = figure.axes[0].collections[0]
     np.testing.assert_array_equal(circles.get_offsets(), [[0, 0], [9, 0], [5, 1]])
     np.testing.assert_allclose(circles.get_sizes() / circles.get_sizes()[1], [3, 1, 1])
+
+
+def test_the_slider_holds_every_frame_and_escapes_what_it_says():
+    frames = np.zeros((3, 2, 10), int)
+    frames[:, 0, 0], frames[0, 1, 9], frames[1:, 0, 1] = 4, 4, 4
+    html = plots.label_counts_slider(frames, ["a", "1 < 2", "</script>"], label="more").data
+    assert html.count("<circle") == 20 and html.count("</script>") == 1 and "@" not in html
+    assert 'max="2" value="1"' in html and "<output>1 &lt; 2</output>" in html
+    radii = json.loads(html.partition("radii=")[2].partition(",notes")[0])
+    assert [np.count_nonzero(frame) for frame in radii] == [2, 2, 2]
 
 
 def test_client_sizes_counts_every_client():

@@ -15,9 +15,9 @@ PUBLIC = {
     """,
     "fedbook.algorithms": """
         adam Algorithm ALL_AT_ONCE Backend client_update ClientUpdate Cohort encode_with_memory
-        fed_adam fed_avg fed_avg_m fed_prox fed_yogi Federation initial_state LocalTraining
-        mime_lite next_round ONE_AT_A_TIME Proximal run scaffold server_aggregate server_update
-        ServerOptimizer sgd State tff yogi zero_memory
+        fed_adam fed_avg fed_avg_m fed_dyn fed_nova fed_prox fed_varp fed_yogi Federation
+        initial_state LocalTraining mifa mime_lite next_round ONE_AT_A_TIME Proximal run scaffold
+        server_aggregate server_update ServerOptimizer sgd State tff yogi zero_memory
     """,
     "fedbook.algorithms.tff": """
         build_client_work build_error_feedback build_fast_fed_avg build_fed_avg build_scaffold
@@ -52,7 +52,7 @@ PUBLIC = {
         softmax_regression
     """,
     "fedbook.plots": """
-        client_sizes curves decoded_grid image_rows label_counts latent_plane
+        client_sizes curves decoded_grid image_rows label_counts label_counts_slider latent_plane
     """,
     "fedbook.privacy": """
         epsilon_for_noise epsilon_for_tree noise_for_epsilon PrivacyGuarantee

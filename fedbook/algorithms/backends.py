@@ -1,12 +1,13 @@
 """Two ways to train the clients of a cohort: one at a time, and all at once.
 
-Both do the same for softmax regression, to rounding. :data:`ONE_AT_A_TIME` calls
-:func:`fedbook.algorithms.client_update` for each client: plain, and right for any model of
-:func:`fedbook.models.logits`. :data:`ALL_AT_ONCE` does the local steps of all clients together in
-NumPy, for softmax regression only; it is fast enough for grids of learning rates.
+Both do the same for the models of :func:`fedbook.models.logits`, to rounding: softmax regression,
+and multilayer perceptrons. :data:`ONE_AT_A_TIME` calls :func:`fedbook.algorithms.client_update` for
+each client: plain. :data:`ALL_AT_ONCE` does the local steps of all clients together in NumPy, with
+the gradients written out; for small models it is fast enough for grids of learning rates.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -34,8 +35,9 @@ class Backend:
 def _train_one_at_a_time(algorithm, weights, correction, cohort) -> Arrays:
     correction = _for_each_client(correction, weights, len(cohort.clients))
     deltas = []
-    for k in range(len(cohort.clients)):
-        batches = [(cohort.images[k, rows], cohort.labels[k, rows]) for rows in cohort.order[k]]
+    for k, steps in enumerate(cohort.steps):
+        order = cohort.order[k, :steps]
+        batches = [(cohort.images[k, rows], cohort.labels[k, rows]) for rows in order]
         own = None if correction is None else [c[k] for c in correction]
         update = client_update(
             weights, batches, algorithm.client_lr, local_term=algorithm.local_term, correction=own
@@ -52,28 +54,31 @@ def _gradients_one_at_a_time(weights, cohort) -> Arrays:
 
 
 def _train_all_at_once(algorithm, weights, correction, cohort) -> Arrays:
-    _check_softmax_regression(weights, cohort)
+    _check_layers(weights, cohort)
     correction = _for_each_client(correction, weights, len(cohort.clients))
     rate = np.float32(algorithm.client_lr)
+    is_training = np.arange(cohort.order.shape[1])[:, None] < cohort.steps  # [steps, k]
     start = [np.asarray(w)[None] for w in weights]
     trained = [s.repeat(len(cohort.clients), 0) for s in start]
-    for step in range(cohort.steps):
-        gradients = _softmax_gradients(trained, cohort.images, cohort.labels, cohort.order[:, step])
+    for step, active in enumerate(is_training):
+        gradients = _batch_gradients(trained, cohort.images, cohort.labels, cohort.order[:, step])
         for i, gradient in enumerate(gradients):
             if algorithm.local_term is not None:
                 gradient += algorithm.local_term(trained[i], start[i])
             if correction is not None:
                 gradient += correction[i]
             gradient *= rate
+            if not active.all():
+                gradient[~active] = 0  # these clients have done all their steps
             trained[i] -= gradient
     return [t - s for t, s in zip(trained, start)]
 
 
 def _gradients_all_at_once(weights, cohort) -> Arrays:
-    _check_softmax_regression(weights, cohort)
+    _check_layers(weights, cohort)
     k, n = cohort.labels.shape
     everything = np.arange(n)[None].repeat(k, 0)
-    return _softmax_gradients([w[None] for w in weights], cohort.images, cohort.labels, everything)
+    return _batch_gradients([w[None] for w in weights], cohort.images, cohort.labels, everything)
 
 
 def _for_each_client(correction, weights, clients: int) -> Arrays | None:
@@ -90,30 +95,41 @@ def _for_each_client(correction, weights, clients: int) -> Arrays | None:
     return [np.broadcast_to(c, (clients, *np.shape(w))) for c, w in zip(correction, weights)]
 
 
-def _check_softmax_regression(weights, cohort) -> None:
-    """Raises ValueError unless the weights are [W, b] for the cohort's images and labels."""
+def _check_layers(weights, cohort) -> None:
+    """Raises ValueError unless the weights are [W1, b1, ...] for the cohort's images and labels."""
     shapes, pixels = [np.shape(w) for w in weights], cohort.images.shape[2]
-    bias: tuple[int, ...] = shapes[-1] if shapes else ()
-    if len(bias) != 1 or shapes != [(pixels, *bias), bias]:
-        wanted = f"[({pixels}, classes), (classes,)] for images of {pixels} pixels"
-        raise ValueError(f"weights has shapes {shapes}; ALL_AT_ONCE wants {wanted}.")
-    check_ints("cohort.labels", cohort.labels, 0, bias[0] - 1)
+    sizes = [pixels, *(shape[0] for shape in shapes[1::2] if len(shape) == 1)]
+    wanted = [shape for a, b in itertools.pairwise(sizes) for shape in ((a, b), (b,))]
+    if not shapes or shapes != wanted:
+        raise ValueError(
+            f"weights has shapes {shapes}; ALL_AT_ONCE wants [({pixels}, ...), ...], the layers "
+            f"[W1, b1, W2, b2, ...] of a multilayer perceptron on images of {pixels} pixels."
+        )
+    check_ints("cohort.labels", cohort.labels, 0, sizes[-1] - 1)
 
 
-def _softmax_gradients(weights, images, labels, chosen) -> Arrays:
+def _batch_gradients(weights, images, labels, chosen) -> Arrays:
     """Returns the gradients [k, ...] of each client's mean loss over its `chosen`, [k, b]."""
     client = np.arange(len(chosen))[:, None]
     x, y = images[client, chosen], labels[client, chosen]
-    error = x @ weights[0] + weights[1][:, None]
+    inputs = [x]  # of each layer
+    for kernel, bias in zip(weights[:-2:2], weights[1:-2:2]):
+        inputs.append(np.maximum(inputs[-1] @ kernel + bias[:, None], 0))
+    error = inputs[-1] @ weights[-2] + weights[-1][:, None]
     # Not below exp(-50): numbers near float32's smallest make every product slow.
     error = np.exp(np.maximum(error - error.max(-1, keepdims=True), np.float32(-50)))
     error /= error.sum(-1, keepdims=True)  # the predicted probabilities
     error[client, np.arange(y.shape[1]), y] -= 1  # minus the labels
     error /= np.float32(y.shape[1])
-    return [x.transpose(0, 2, 1) @ error, error.sum(1)]
+    gradients: Arrays = []
+    for layer in reversed(range(len(inputs))):
+        gradients = [inputs[layer].transpose(0, 2, 1) @ error, error.sum(1), *gradients]
+        if layer:  # back through the ReLU before it
+            error = (error @ weights[2 * layer].transpose(0, 2, 1)) * (inputs[layer] > 0)
+    return gradients
 
 
 #: Plain: each client by :func:`fedbook.algorithms.client_update`, one after the other.
 ONE_AT_A_TIME = Backend(_train_one_at_a_time, _gradients_one_at_a_time)
-#: Fast: softmax regression, all clients of the cohort in the same NumPy operations.
+#: Fast: all clients of the cohort in the same NumPy operations.
 ALL_AT_ONCE = Backend(_train_all_at_once, _gradients_all_at_once)

@@ -2,9 +2,9 @@
 
 In a round of federated averaging the clients of the cohort take steps along their
 gradients, and the server adds the mean of their deltas to the weights. An algorithm may
-change that in a few places, and :class:`Algorithm` has a field for each: what the server
-does with the mean delta, what a client adds to its gradient, and what server and clients
-remember from round to round. The methods are in :mod:`fedbook.algorithms.methods`, one
+change that in a few places, and :class:`Algorithm` has a field for each: how the server combines
+the deltas and what it does with the result, what a client adds to its gradient, and what server
+and clients remember from round to round. The methods are in :mod:`fedbook.algorithms.methods`, one
 file each; :func:`fedbook.algorithms.run` runs any of them. The idea of an algorithm as a
 frozen set of functions is fedjax's (Ro, Suresh and Wu 2021, arXiv 2108.02117).
 """
@@ -47,6 +47,8 @@ class Cohort:
       images: [k, n, pixels] float32. NaN is not caught: the deltas are then NaN.
       labels: [k, n] ints from 0.
       order: [k, steps, batch size] ints from 0 to n - 1: the batches of the local steps.
+      unequal_steps: [k] ints from 1: how many of these steps each client takes, from the first
+        on; None if each takes all of them.
 
     Raises:
       TypeError: if one of them is not an array.
@@ -58,6 +60,7 @@ class Cohort:
     images: np.ndarray
     labels: np.ndarray
     order: np.ndarray
+    unequal_steps: np.ndarray | None = None
 
     def __post_init__(self):
         check_examples(self.images, self.labels)
@@ -75,11 +78,20 @@ class Cohort:
             raise ValueError(f"clients is {self.clients}; they must all be different.")
         check_ints("labels", self.labels, 0)
         check_ints("order", self.order, 0, n - 1)
+        if self.unequal_steps is not None:
+            check_type("unequal_steps", self.unequal_steps, np.ndarray)
+            if self.unequal_steps.shape != (k,):
+                found = f"unequal_steps has shape {self.unequal_steps.shape}"
+                raise ValueError(f"{found}; it must be ({k},), a number for each client.")
+            check_ints("unequal_steps", self.unequal_steps, 1, order[1])
 
     @property
-    def steps(self) -> int:
-        """How many local steps each client takes."""
-        return self.order.shape[1]
+    def steps(self) -> np.ndarray:
+        """How many local steps each client takes, [k] ints."""
+        if self.unequal_steps is not None:
+            return self.unequal_steps
+        k, steps, _ = self.order.shape
+        return np.full(k, steps)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -90,16 +102,25 @@ class LocalTraining:
 
     Attributes:
       delta: the weights after the local steps minus those before.
-      total_rate: the learning rate times the number of steps. So ``-delta / total_rate``
-        is the mean of the vectors along which the client went.
+      steps: [k] ints, the numbers of the local steps.
+      client_lr: the learning rate of the local steps.
       full_gradient: a function that computes the gradient of each client's mean loss
         over all its examples, at the weights that the server sent. Where the server
         calls it, the clients send this gradient beside their deltas.
     """
 
     delta: Arrays
-    total_rate: np.float32
+    steps: np.ndarray
+    client_lr: float
     full_gradient: Callable[[], Arrays]
+
+    def mean_direction(self) -> Arrays:
+        """Returns the means of the vectors along which the clients went, [k, ...].
+
+        They follow from the deltas: ``-delta / (steps * client_lr)``.
+        """
+        total = self.steps.astype(np.float32) * np.float32(self.client_lr)
+        return [-d / total.reshape(-1, *[1] * (d.ndim - 1)) for d in self.delta]
 
 
 def remember_nothing(weights: Arrays) -> Memory:
@@ -112,9 +133,18 @@ def keep_clients(server: Memory, clients: Memory, training: LocalTraining) -> Me
     return clients
 
 
-def keep_server(server: Memory, training: LocalTraining, num_clients: int) -> Memory:
+def keep_server(
+    server: Memory, clients: Memory, training: LocalTraining, num_clients: int
+) -> Memory:
     """Returns what the server remembers as it was."""
     return server
+
+
+def mean_delta(
+    server: Memory, clients: Memory, training: LocalTraining, num_clients: int
+) -> Arrays:
+    """Returns the mean of the deltas, as in federated averaging."""
+    return [delta.mean(0) for delta in training.delta]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,18 +155,21 @@ class Algorithm:
 
     Attributes:
       client_lr: the learning rate of the clients' SGD, above 0.
-      server: what the server does with the mean delta.
+      server: what the server does with the mean delta, or with what `combine` makes of the deltas.
       local_term: from a weight and its value at the start of the round to what is added
         to its gradient; None for nothing.
       server_memory: from the initial weights to what the server remembers at first,
         beside the weights and the state of `server`.
-      client_memory: the same for one client.
+      client_memory: the same for one client. What the server remembers *about* each client stands
+        here too: the simulation keeps all memories in one place.
       correction: from what server and cohort remember to what is added to the gradients
         all round long, arrays [k, ...] or of the weights' shapes; None for nothing.
       renew_clients: from what server and cohort remember and the local training to what
         the cohort remembers from now on, arrays [k, ...].
-      renew_server: from what the server remembers, the cohort's local training and the number
+      renew_server: from what server and cohort remember, the local training and the number
         of clients in the federation to what the server remembers from now on.
+      combine: from the same four to the one vector that `server` gets, arrays of the weights'
+        shapes; by default the mean of the deltas.
 
     Raises:
       TypeError: if `server` is not a :class:`ServerOptimizer`, or a function cannot be called.
@@ -150,12 +183,13 @@ class Algorithm:
     client_memory: Callable[[Arrays], Memory] = remember_nothing
     correction: Callable[[Memory, Memory], Arrays] | None = None
     renew_clients: Callable[[Memory, Memory, LocalTraining], Memory] = keep_clients
-    renew_server: Callable[[Memory, LocalTraining, int], Memory] = keep_server
+    renew_server: Callable[[Memory, Memory, LocalTraining, int], Memory] = keep_server
+    combine: Callable[[Memory, Memory, LocalTraining, int], Arrays] = mean_delta
 
     def __post_init__(self):
         check_learning_rate("client_lr", self.client_lr)
         check_type("server", self.server, ServerOptimizer, "sgd()")
-        for name in ("server_memory", "client_memory", "renew_clients", "renew_server"):
+        for name in ("server_memory", "client_memory", "renew_clients", "renew_server", "combine"):
             check_callable(name, getattr(self, name), "of what is remembered")
         for name in ("local_term", "correction"):
             if getattr(self, name) is not None:

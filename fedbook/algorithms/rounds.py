@@ -46,13 +46,14 @@ class Federation:
         return len(self.labels)
 
     def draw_cohort(
-        self, seed: int, round_number: int, *, cohort: int, steps: int, batch_size: int
+        self, seed: int, round_number: int, *, cohort: int, steps: int | np.ndarray, batch_size: int
     ) -> Cohort:
         """Returns the clients of a round and their batches.
 
         Both depend on the seed and the numbers only, not on the algorithm: two algorithms
         with the same seed meet the same clients and can be compared in pairs. A client
-        reads its examples in a new order again and again until it has done its steps.
+        reads its examples in a new order again and again until it has done its steps. `steps` is
+        one int, or [N] ints if the clients take unequally many.
 
         Raises:
           ValueError: if `seed` or `round_number` is below 0, `cohort` is not from 1 to N,
@@ -61,13 +62,27 @@ class Federation:
         check_int("seed", seed, 0)
         check_int("round_number", round_number, 0)
         check_int("cohort", cohort, 1, len(self))
-        check_int("steps", steps, 1)
+        most = self._check_steps(steps)
         check_int("batch_size", batch_size, 1)
-        check_int("steps * batch_size", steps * batch_size, 1, LONGEST)
+        check_int("steps * batch_size", most * batch_size, 1, LONGEST)
         rng = np.random.default_rng([seed, round_number])
         chosen = np.sort(rng.choice(len(self), cohort, replace=False))
-        order = _orders(rng, cohort, self.labels.shape[1], steps, batch_size)
-        return Cohort(chosen, self.images[chosen], self.labels[chosen], order)
+        order = _orders(rng, cohort, self.labels.shape[1], most, batch_size)
+        unequal = steps[chosen] if isinstance(steps, np.ndarray) else None
+        if unequal is not None:
+            order = order[:, : unequal.max()]
+        return Cohort(chosen, self.images[chosen], self.labels[chosen], order, unequal)
+
+    def _check_steps(self, steps: int | np.ndarray) -> int:
+        """Returns the largest number of steps; raises ValueError unless they are what they must."""
+        if not isinstance(steps, np.ndarray):
+            return check_int("steps", steps, 1)
+        if steps.shape != self.labels.shape[:1]:
+            raise ValueError(
+                f"steps has shape {steps.shape}; it must be an int, or an array of "
+                f"{len(self)} ints, one for each client."
+            )
+        return int(check_ints("steps", steps, 1).max())
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -137,13 +152,14 @@ def next_round(
     correction = algorithm.correction and algorithm.correction(state.server, mine)
     training = LocalTraining(
         backend.train(algorithm, state.weights, correction, cohort),
-        cohort.steps * np.float32(algorithm.client_lr),
+        cohort.steps,
+        algorithm.client_lr,
         lambda: backend.gradients(state.weights, cohort),
     )
+    combined = algorithm.combine(state.server, mine, training, num_clients)
+    optimizer, weights = algorithm.server.apply(state.optimizer, state.weights, combined)
+    server = algorithm.renew_server(state.server, mine, training, num_clients)
     mine = algorithm.renew_clients(state.server, mine, training)
-    server = algorithm.renew_server(state.server, training, num_clients)
-    mean_delta = [delta.mean(0) for delta in training.delta]
-    optimizer, weights = algorithm.server.apply(state.optimizer, state.weights, mean_delta)
     clients = {name: _replaced(state.clients[name], chosen, new) for name, new in mine.items()}
     number = state.round_number + 1
     last_round = state.last_round.copy()
@@ -158,24 +174,27 @@ def run(
     *,
     rounds: int,
     cohort: int,
-    steps: int,
+    steps: int | np.ndarray,
     batch_size: int,
     seed: int,
     backend: Backend = ALL_AT_ONCE,
+    weights: Arrays | None = None,
 ) -> tuple[State, list[T]]:
-    """Trains softmax regression from zeros.
+    """Trains a model, by default softmax regression from zeros.
 
     Args:
       algorithm: what to run, such as ``fed_avg(0.1)``.
       federation: the clients' examples.
-      evaluate: from the weights ``[W [pixels, 10], b [10]]`` to what is wanted of them
-        after each round.
+      evaluate: from the weights, by default ``[W [pixels, 10], b [10]]``, to what is wanted of
+        them after each round.
       rounds: how many, at least 1.
       cohort: clients a round, from 1 to N.
-      steps: local steps a round, at least 1.
+      steps: local steps a round, at least 1; or [N] ints, one for each client.
       batch_size: examples a step, at least 1.
       seed: an int from 0. It fixes the cohorts and the batches.
       backend: how the clients are trained.
+      weights: of the first model, ``[W1, b1, W2, b2, ...]`` as for
+        :func:`fedbook.models.logits`; None for zeros.
 
     Returns:
       The state after the last round, and the evaluations, one a round.
@@ -188,8 +207,9 @@ def run(
     check_type("backend", backend, Backend)
     check_callable("evaluate", evaluate, "of the weights")
     check_int("rounds", rounds, 1)
-    pixels = federation.images.shape[2]
-    weights = [np.zeros((pixels, CLASSES), np.float32), np.zeros(CLASSES, np.float32)]
+    if weights is None:
+        pixels = federation.images.shape[2]
+        weights = [np.zeros((pixels, CLASSES), np.float32), np.zeros(CLASSES, np.float32)]
     state, history = initial_state(algorithm, weights, len(federation)), []
     for number in range(1, rounds + 1):
         drawn = federation.draw_cohort(

@@ -31,7 +31,9 @@ def mime_lite(client_lr: float, momentum: float) -> Algorithm:
     def correction(server: Memory, clients: Memory):
         return [decay * v for v in server["velocity"]]
 
-    def renew_velocity(server: Memory, training: LocalTraining, num_clients: int) -> Memory:
+    def renew_velocity(
+        server: Memory, clients: Memory, training: LocalTraining, num_clients: int
+    ) -> Memory:
         gradients = zip(server["velocity"], training.full_gradient())
         return {"velocity": [decay * v + gradient.mean(0) for v, gradient in gradients]}
 

@@ -48,14 +48,16 @@ def _correction(server: Memory, clients: Memory):
 
 
 def _renew_controls(server: Memory, clients: Memory, training: LocalTraining) -> Memory:
-    arrays = zip(server["control"], clients["control"], training.delta)
-    return {"control": [own - mean - d / training.total_rate for mean, own, d in arrays]}
+    arrays = zip(server["control"], clients["control"], training.mean_direction())
+    return {"control": [own - mean + along for mean, own, along in arrays]}
 
 
-def _follow_controls(server: Memory, training: LocalTraining, num_clients: int) -> Memory:
+def _follow_controls(
+    server: Memory, clients: Memory, training: LocalTraining, num_clients: int
+) -> Memory:
     renewed = []
-    for control, delta in zip(server["control"], training.delta):
-        changes = -control - delta / training.total_rate
+    for control, along in zip(server["control"], training.mean_direction()):
+        changes = along - control
         # A sum over the cohort, divided by all clients: so the control stays the mean of all.
         renewed.append(control + changes.sum(0) / np.float32(num_clients))
     return {"control": renewed}
