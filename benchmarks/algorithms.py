@@ -1,198 +1,192 @@
-"""The learning-rate grids of chapter 08, and its final comparison over seeds.
+"""Chapter 08's comparison: who takes part, and what corrects for it.
 
 python benchmarks/algorithms.py             writes results/algorithms.json
-python benchmarks/algorithms.py --smoke     a corner of the grid, two rounds, writes nothing
+python benchmarks/algorithms.py --merge     writes it from what is finished
+python benchmarks/algorithms.py --smoke     four tiny cells, writes nothing
 
-Every method gets the same learning rates for its clients and at most three values of
-one hyperparameter of its own. They are tuned on one half of the test images, with seeds of
-their own; the best setting of each is then run with other seeds and tested on the other
-half. The score is the mean accuracy after the last five rounds. The record says how long
-it took.
+A cell is a model, a partition, a number of clients a round and a method. The clients' learning
+rate and one hyperparameter of the method are tuned on one half of the test images, with seeds of
+their own; the grid is widened until the best values are inside it. The best setting is then run
+with other seeds and tested on the other half. The score is the mean accuracy of the models of the
+last five rounds, and all differences are in pairs: the same seed means the same clients, cohorts
+and batches. Over the seeds, the partition, the cohorts and the batches change, not the images.
+
+Each finished cell is a file in partial/, which git ignores. So a run that was ended goes on where
+it was, and any number of processes side by side share the work. The last one writes the record.
 
 The digits are those of FEDBOOK_SCALE, the setting is that of quick scale.
 """
 
 import argparse
-import dataclasses
+import contextlib
+import datetime
+import fcntl
+import functools
+import json
 import os
+import pathlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the products are small
 
 import fedbook
-from fedbook import algorithms, datasets, partition
-from fedbook.algorithms import Algorithm, Federation
 
 import numpy as np
 from tqdm import tqdm
 
 import record
+from participation import trial
+from participation.methods import (
+    CLIENTS,
+    EQUAL_STEPS,
+    FEW,
+    FEW_STEPS,
+    MANY_STEPS,
+    METHODS,
+    PUBLIC,
+    RATES,
+    UNEQUAL_STEPS,
+)
+from participation.results import Cell, load, path_of, summarise
+from participation.trial import FEATURE, HARD, IID, MILD, PERCEPTRON, SOFTMAX
+from participation.tuning import tune
 
-SETTING = {"clients": 20, "cohort": 5, "rounds": 20, "steps": 40, "batch_size": 10, "last": 5}
-RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
-TUNING_SEEDS, SEEDS = range(100, 103), range(10)
-PUBLIC = 0.05  # of the training images, for "5% public data"
-
-
-@dataclasses.dataclass(frozen=True)
-class Method:
-    """A method: its algorithm as a function of the rate and the knob, and its budget.
-
-    Attributes:
-      build: from the clients' learning rate and the knob to the algorithm.
-      knob: what the knob is; "" if there is none.
-      values: of the knob.
-      change: of the setting.
-      public: the share of the examples that all clients get.
-    """
-
-    build: Callable[[float, float], Algorithm]
-    knob: str = ""
-    values: tuple[float, ...] = (0.0,)
-    change: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    public: float = 0.0
-
-
-def plain(rate, _):
-    return algorithms.fed_avg(rate)
-
-
-METHODS = {
-    "FedAvg": Method(plain),
-    "10 clients a round": Method(plain, change={"cohort": 10}),
-    "all 20 clients": Method(plain, change={"cohort": 20}),
-    "4 local steps": Method(plain, change={"steps": 4}),
-    "5% public data": Method(plain, public=PUBLIC),
-    "server rate": Method(algorithms.fed_avg, "server learning rate", (0.25, 0.5, 2.0)),
-    "FedAvgM": Method(algorithms.fed_avg_m, "momentum", (0.5, 0.7, 0.9)),
-    "FedAdam": Method(algorithms.fed_adam, "server learning rate", (0.01, 0.03, 0.1)),
-    "FedYogi": Method(algorithms.fed_yogi, "server learning rate", (0.01, 0.03, 0.1)),
-    "FedProx": Method(algorithms.fed_prox, "mu", (0.01, 0.1, 1.0)),
-    "SCAFFOLD": Method(algorithms.scaffold, "server learning rate", (0.5, 1.0, 1.5)),
-    "Mime Lite": Method(algorithms.mime_lite, "momentum", (0.3, 0.6, 0.9)),
-}
-SKEWS = {
-    "label skew, hard": lambda labels, n, seed: partition.shards(labels, n, 2, seed=seed),
-    "label skew, mild": lambda labels, n, seed: partition.dirichlet_per_client(
-        labels, n, 10.0, seed=seed
-    ),
-    "feature skew": lambda labels, n, seed: partition.feature_skew(
-        partition.iid(labels, n, seed=seed),
-        rotation=45,
-        stroke=1,
-        contrast=0.6,
-        noise=0.4,
-        seed=seed,
-    ),
-}
+SETTING = {"rounds": 20, "steps": 40, "batch_size": 10}
+TUNING_SEEDS, SEEDS = range(100, 103), range(20)
+#: From the most important to the least.
+CELLS: list[Cell] = [
+    *[(SOFTMAX, HARD, cohort, method) for cohort in (5, 10, 20) for method in EQUAL_STEPS],
+    *[(SOFTMAX, where, 5, method) for where in (IID, MILD, FEATURE) for method in EQUAL_STEPS],
+    *[(PERCEPTRON, where, 5, method) for where in (HARD, IID) for method in FEW],
+    *[(PERCEPTRON, HARD, 20, method) for method in FEW],
+    *[(SOFTMAX, where, 20, method) for where in (MILD, FEATURE) for method in FEW[:4]],
+    *[(SOFTMAX, HARD, cohort, method) for cohort in (5, 10) for method in UNEQUAL_STEPS],
+    *[(SOFTMAX, IID, 5, method) for method in UNEQUAL_STEPS[:2]],
+    *[(SOFTMAX, IID, 20, method) for method in EQUAL_STEPS],
+]
+SMOKE: list[Cell] = [(SOFTMAX, HARD, 5, method) for method in ("FedAvg", "FedVARP", "FedDyn")]
+SMOKE += [(PERCEPTRON, FEATURE, 5, "SCAFFOLD")]
+PARTIAL = pathlib.Path(__file__).parent / "partial" / f"algorithms-{fedbook.current_scale()}"
 
 
-def client_arrays(digits, skew: str, seed: int, public: float = 0.0):
-    """Returns the clients' images [N, n, 784] and labels, and the test images and labels.
-
-    The test images are given to the clients at random and seen as they see them. With
-    `public`, the first examples are held by nobody and given to everybody.
-    """
-    given = round(public * len(digits.train_labels))
-    images, labels = digits.train_images[given:], digits.train_labels[given:]
-    split = SKEWS[skew](labels, SETTING["clients"], seed)
-    held = np.stack(list(split.indices.values()))
-    x, y = split.client_images(images)[held], split.client_labels(labels)[held]
-    if given:
-        x, y = (
-            np.concatenate([own, np.broadcast_to(all_, (len(own), *all_.shape))], 1)
-            for own, all_ in ((x, digits.train_images[:given]), (y, digits.train_labels[:given]))
-        )
-    tested = dataclasses.replace(
-        partition.iid(digits.test_labels, SETTING["clients"]), features=split.features
-    )
-    test = tested.client_images(digits.test_images)
-    return x.reshape(*y.shape, -1), y, test.reshape(len(test), -1), digits.test_labels
-
-
-def score(arrays, method, rate: float, knob: float, seed: int, part: slice, setting) -> float:
-    """Returns the mean test accuracy after the last rounds of a run."""
-    x, y, test_x, test_y = arrays
-    test_x, test_y = test_x[part], test_y[part]
-    setting = dict(setting) | method.change
-    last = setting.pop("last")
-    setting.pop("clients")
-    _, accuracies = algorithms.run(
-        method.build(rate, knob),
-        Federation(x, y),
-        lambda weights: np.mean((test_x @ weights[0] + weights[1]).argmax(1) == test_y),
-        seed=seed,
-        **setting,
-    )
-    return float(np.mean(accuracies[-last:]))
-
-
-def main(smoke: bool) -> None:
-    start, digits = time.perf_counter(), datasets.load_digits()
-    setting, rates, tuning_seeds, seeds, methods = SETTING, RATES, TUNING_SEEDS, SEEDS, METHODS
-    if smoke:
-        setting = setting | {"rounds": 2, "steps": 4}
-        rates, tuning_seeds, seeds = RATES[2:4], (100,), (0,)
-        methods = {name: METHODS[name] for name in ("FedAvg", "FedAdam", "SCAFFOLD", "Mime Lite")}
-    half = len(digits.test_labels) // 2
-    tune, test = slice(half), slice(half, None)
-    grid, final = {}, {}
-    for skew in SKEWS:
-        grid[skew], final[skew] = {}, {}
-        for name, method in tqdm(methods.items(), desc=skew):
-            data = {
-                seed: client_arrays(digits, skew, seed, method.public)
-                for seed in (*tuning_seeds, *seeds)
-            }
-            grid[skew][name] = {
-                f"{knob:g}": [
-                    round(
-                        np.mean(
-                            [
-                                score(data[seed], method, rate, knob, seed, tune, setting)
-                                for seed in tuning_seeds
-                            ]
-                        ).item(),
-                        4,
-                    )
-                    for rate in rates
-                ]
-                for knob in method.values
-            }
-            value, knob, rate = max(
-                (value, float(knob), rate)
-                for knob, row in grid[skew][name].items()
-                for value, rate in zip(row, rates)
-            )
-            final[skew][name] = {
-                "learning_rate": rate,
-                "knob": knob,
-                "tuned_to": value,
-                "accuracy": [
-                    round(score(data[seed], method, rate, knob, seed, test, setting), 4)
-                    for seed in seeds
-                ],
-            }
-    result = {
-        "scale": fedbook.current_scale(),
-        "setting": setting,
-        "learning_rates": rates,
-        "tuning_seeds": list(tuning_seeds),
-        "seeds": list(seeds),
-        "methods": {name: {"knob": m.knob, "values": m.values} for name, m in methods.items()},
-        "grid": grid,
-        "final": final,
+def spec_of(cell: Cell, setting=SETTING, tuning_seeds=TUNING_SEEDS, seeds=SEEDS) -> dict[str, Any]:
+    """Returns all that a cell's result depends on, but for the program and the data."""
+    method = METHODS[cell[3]]
+    return {
+        "setting": dict(setting, cohort=cell[2], last=trial.LAST),
+        "steps": method.steps.__name__ if method.steps else "",
+        "learning_rates": [*RATES.start],
+        "knobs": [method.knob.name, *method.knob.start],
+        "tuning_seeds": [*tuning_seeds],
+        "seeds": [*seeds],
     }
+
+
+def compute(cell: Cell, setting=SETTING, tuning_seeds=TUNING_SEEDS, seeds=SEEDS) -> dict[str, Any]:
+    """Tunes the method, runs its best setting, and returns both."""
+    start = time.perf_counter()
+    model, partition, cohort, name = cell
+    half = len(trial.load_digits().test_labels) // 2
+    run = functools.partial(
+        trial.correct, model, partition, METHODS[name], setting=dict(setting, cohort=cohort)
+    )
+
+    def score(rate: float, knob: float) -> float:
+        right = [run(rate, knob, seed=seed, part=slice(half)) for seed in tuning_seeds]
+        return round(float(np.mean(right)) / trial.LAST, 4)
+
+    result = tune(score, RATES, METHODS[name].knob)
+    best = result["learning_rate"], result["knob"]
+    right = [run(*best, seed=seed, part=slice(half, None)) for seed in seeds]
+    return result | {
+        "correct": ["".join(map(str, counts)) for counts in right],
+        "seconds": round(time.perf_counter() - start, 1),
+    }
+
+
+@contextlib.contextmanager
+def claimed(path: pathlib.Path) -> Iterator[bool]:
+    """Yields whether no other process works on the file; the claim ends with the process."""
+    with path.with_suffix(".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def compute_what_is_missing() -> None:
+    """Computes the cells that have no file and that no other process is computing."""
+    PARTIAL.mkdir(parents=True, exist_ok=True)
+    process = datetime.datetime.now().isoformat(timespec="seconds")
+    for cell in tqdm(CELLS):
+        path, spec = path_of(PARTIAL, cell), spec_of(cell)
+        with claimed(path) as mine:
+            if not mine or load(PARTIAL, cell, spec):
+                continue
+            result = compute(cell)
+            ended = datetime.datetime.now().isoformat(timespec="seconds")
+            result |= {"spec": spec, "process": process, "ended": ended}
+            path.with_suffix(".new").write_text(json.dumps(result))
+            path.with_suffix(".new").rename(path)
+            print(ended, *cell, best(result), flush=True)
+
+
+def best(result: dict[str, Any]) -> str:
+    accuracy = np.mean([[int(count) for count in seed] for seed in result["correct"]]) / trial.LAST
+    ends = "; ".join(result["at_an_end"])
+    chosen = f"rate {result['learning_rate']:g} knob {result['knob']:g} {ends}"
+    return f"{accuracy:.3f} {chosen} {result['seconds']} s"
+
+
+def merge(found: dict[Cell, dict[str, Any]], missing: list[Cell]) -> dict[str, Any]:
+    """Returns the record of the cells that are finished."""
+    processes: dict[str, dict[str, Any]] = {}
+    for result in found.values():
+        of = processes.setdefault(result["process"], {"cells": 0, "seconds": 0.0, "ended": ""})
+        of["cells"] += 1
+        of["seconds"] = round(of["seconds"] + result["seconds"], 1)
+        of["ended"] = max(of["ended"], result["ended"])
+    labels = trial.load_digits().test_labels
+    return {
+        "scale": fedbook.current_scale(),
+        "setting": SETTING | {"clients": CLIENTS, "last": trial.LAST},
+        "public": PUBLIC,
+        "unequal_steps": [FEW_STEPS, MANY_STEPS],
+        "hidden_units": trial.HIDDEN,
+        "tuning_seeds": [*TUNING_SEEDS],
+        "seeds": [*SEEDS],
+        "test_images": {"tuning": len(labels) // 2, "final": len(labels) - len(labels) // 2},
+        "processes": processes,
+        "missing": [list(cell) for cell in missing],
+        "knobs": {name: method.knob.name for name, method in METHODS.items()},
+        "cells": summarise(found, labels[len(labels) // 2 :]),
+    }
+
+
+def main(smoke: bool, merge_now: bool) -> None:
     if smoke:
-        for skew, of_skew in final.items():
-            for name, best in of_skew.items():
-                print(f"{skew:18} {name:10} {best['accuracy'][0]:.3f}")
+        small = {"setting": SETTING | {"rounds": 2, "steps": 4}, "tuning_seeds": (100,)}
+        for cell in SMOKE:
+            print(*cell, best(compute(cell, seeds=(0,), **small)))
         return
-    record.write("algorithms", result | {"wall_seconds": round(time.perf_counter() - start)})
+    if not merge_now:
+        compute_what_is_missing()
+    stored = {cell: load(PARTIAL, cell, spec_of(cell)) for cell in CELLS}
+    found = {cell: result for cell, result in stored.items() if result}
+    missing = [cell for cell in CELLS if cell not in found]
+    if missing and not merge_now:
+        print(f"{len(missing)} cells are missing, or another process is at work on them.")
+    else:
+        record.write("algorithms", merge(found, missing))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--smoke", action="store_true", help="a corner of the grid; writes nothing")
-    main(parser.parse_args().smoke)
+    parser.add_argument("--smoke", action="store_true", help="tiny cells; writes nothing")
+    parser.add_argument("--merge", action="store_true", help="write the record of what is finished")
+    arguments = parser.parse_args()
+    main(arguments.smoke, arguments.merge)
