@@ -27,18 +27,7 @@ from collections.abc import Callable
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the products are small
 os.environ["FEDBOOK_SCALE"] = "quick"
 
-from fedbook import algorithms, compression, datasets, partition
-from fedbook.compression import (
-    QSGD,
-    Deflated,
-    Dense,
-    MajorityVote,
-    RandomK,
-    Rotated,
-    Sign,
-    TopK,
-    UniformQuantizer,
-)
+from fedbook import algorithms, compression, datasets, models, partition
 
 import numpy as np
 from tqdm import tqdm
@@ -53,21 +42,21 @@ STEPS = (0.0003, 0.001, 0.003, 0.01, 0.03)  # of the majority vote
 VOTE_RATE = 0.2  # of the clients who vote
 TUNING_SEEDS, SEEDS = range(101, 104), range(1, 21)
 COHORTS, TARGET, MOST_ROUNDS = (1, 2, 5, 10, 20), 0.87, 100
-UPLINK = Deflated(QSGD(levels=7))  # of the bill
+UPLINK = compression.Deflated(compression.QSGD(levels=7))  # of the bill
 UNFINISHED = pathlib.Path(__file__).parent / "results" / "compression.unfinished"
 
 CODECS = {
-    "float32": Dense(),
-    "8 bits": UniformQuantizer(bits=8),
-    "1 bit": UniformQuantizer(bits=1),
-    "rotated, 1 bit": Rotated(UniformQuantizer(bits=1)),
+    "float32": compression.Dense(),
+    "8 bits": compression.UniformQuantizer(bits=8),
+    "1 bit": compression.UniformQuantizer(bits=1),
+    "rotated, 1 bit": compression.Rotated(compression.UniformQuantizer(bits=1)),
     "QSGD s=7": UPLINK,
-    "QSGD s=1": Deflated(QSGD(levels=1)),
-    "sign": Sign(),
-    "vote": None,  # MajorityVote(step), for each of the steps
-    "random 10%": RandomK(fraction=0.1),
-    "top 1%": TopK(fraction=0.01),
-    "top 0.1%": TopK(fraction=0.001),
+    "QSGD s=1": compression.Deflated(compression.QSGD(levels=1)),
+    "sign": compression.Sign(),
+    "vote": None,  # compression.MajorityVote(step), for each of the steps
+    "random 10%": compression.RandomK(fraction=0.1),
+    "top 1%": compression.TopK(fraction=0.01),
+    "top 0.1%": compression.TopK(fraction=0.001),
 }
 WITH_MEMORY = ("sign", "top 1%", "top 0.1%")
 METHODS = [(name, False) for name in CODECS] + [(name, True) for name in WITH_MEMORY]
@@ -82,9 +71,9 @@ class Down:
 
 
 DOWNS = {
-    "weights, float32": Down(Dense()),
-    "weights, 8 bits": Down(UniformQuantizer(bits=8)),
-    "changes, top 1%": Down(TopK(fraction=0.01), is_change=True),
+    "weights, float32": Down(compression.Dense()),
+    "weights, 8 bits": Down(compression.UniformQuantizer(bits=8)),
+    "changes, top 1%": Down(compression.TopK(fraction=0.01), is_change=True),
 }
 
 
@@ -121,16 +110,13 @@ def accuracy(weights, tunes: bool) -> float:
     """Returns the accuracy on the first half of the test images if it tunes, else the second."""
     half = len(digits().test_labels) // 2
     part = slice(half) if tunes else slice(half, None)
-    hidden = digits().test_images[part].reshape(-1, 784)
-    for kernel, bias in zip(weights[:-2:2], weights[1:-2:2]):
-        hidden = np.maximum(hidden @ kernel + bias, 0)
-    answers = (hidden @ weights[-2] + weights[-1]).argmax(axis=1)
+    answers = np.argmax(models.logits(weights, digits().test_images[part]), axis=1)
     return float((answers == digits().test_labels[part]).mean())
 
 
 def frontier_run(name: str, memory: bool, value: float, seed: int, rounds: int = ROUNDS) -> dict:
     """Returns the accuracies after the rounds that are shown, the last mean, and kB a round."""
-    codec = CODECS[name] or MajorityVote(step=value)
+    codec = CODECS[name] or compression.MajorityVote(step=value)
     rate = value if CODECS[name] else VOTE_RATE
     weights, accuracies, sent = initial_weights(seed), [], 0
     memories = [algorithms.zero_memory([w.shape for w in weights])] * CLIENTS
@@ -176,7 +162,7 @@ def bill_run(down: str, cohort: int, rate: float, seed: int, rounds: int = MOST_
         weights = [w + d for w, d in zip(weights, mean_delta)]
         sent["kB_up"] += sum(map(len, messages)) / 1e3
         if accuracy(weights, seed in TUNING_SEEDS) >= TARGET:
-            return {"rounds": number} | {way: round(kb, 2) for way, kb in sent.items()}
+            return {"rounds": number} | {key: round(kb, 2) for key, kb in sent.items()}
     return {"rounds": None, "kB_down": None, "kB_up": None}
 
 
@@ -205,7 +191,7 @@ class Runs:
 
     def get(self, run: Callable[..., dict], *arguments, **options) -> dict:
         """Returns what the run gives, from the file if it is there."""
-        key = json.dumps([run.__name__, *arguments])
+        key = json.dumps([run.__name__, *arguments, options])
         if key not in self.done:
             start = time.perf_counter()
             self.done[key] = run(*arguments, **options)
