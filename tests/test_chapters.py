@@ -21,6 +21,9 @@ REWRITTEN = {
     "03_image_classification",
     "04_custom_model",
     "05_federated_core",
+    "06_evaluation",
+    "07_non_iid",
+    "08_algorithms",
     "09_compression",
 }
 REPOSITORY = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]
