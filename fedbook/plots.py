@@ -94,6 +94,9 @@ def curves(
             values = values.dropna()
             ax.plot(values.index, values, label=label, markevery=max(1, len(values) // 12))
         ax.set(xlabel=x, ylabel=y, title=title)
+        whole = all(pd.api.types.is_integer_dtype(values.index) for values in series.values())
+        if whole and ax.get_xscale() == "linear":
+            ax.xaxis.get_major_locator().set_params(integer=True)  # there is no round 2.5
         if len(series) > 1:
             ax.legend()
         return ax.figure

@@ -95,6 +95,17 @@ def test_every_figure_has_its_own_ground():
         assert matplotlib.colors.to_hex(figure.get_facecolor()) == "#ffffff"
 
 
+def test_rounds_are_marked_by_whole_numbers():
+    for start in (1, 1.5):
+        values = pd.Series(range(7), index=np.arange(start, start + 7))
+        ax = plots.curves({"a": values}, x="round", y="accuracy").axes[0]
+        ax.set(xlim=(1, 3))
+        assert (ax.get_xticks() == np.round(ax.get_xticks())).all() == (start == 1)
+    ax = plt.subplots()[1]
+    ax.set_xscale("log")
+    plots.curves({"a": pd.Series([1, 2], index=[1, 10])}, x="", y="", ax=ax)
+
+
 def test_curves_takes_a_table():
     table = pd.DataFrame({"a": [1.0, 2.0], "b": [2.0, np.nan]})
     figure = plots.curves(table, x="round", y="accuracy")
