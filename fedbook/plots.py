@@ -182,7 +182,7 @@ def label_counts_slider(
     if counts.ndim != 3 or counts.shape[2] != 10 or not counts.any():
         raise ValueError(f"frames has shape {counts.shape}; it must be [frames, clients, 10].")
     if len(notes) != len(counts):
-        raise ValueError(f"notes has {len(notes)} lines for {len(counts)} frames.")
+        raise ValueError(f"notes has {len(notes)} lines; it must have {len(counts)}, one a frame.")
     clients, shown = counts.shape[1], len(counts) // 2
     radii = np.sqrt(70 * counts * clients / counts[0].sum()).reshape(len(counts), -1).round(1)
     places = itertools.product(range(30, 30 + 20 * clients, 20), range(10, 210, 20))
