@@ -58,6 +58,13 @@ WRONG = {
             lambda models, losses, deltas: models + np.eye(3)[losses.argmin(axis=1)].T @ deltas,
             "Take their mean",
         ),
+        (
+            lambda models, losses, deltas: [
+                deltas[chose].mean(axis=0) if chose.any() else model
+                for model, chose in zip(models, losses.argmin(axis=1) == np.arange(3)[:, None])
+            ],
+            "Add the mean to the model",
+        ),
         (lambda models, losses, deltas: _ifca(models, -losses, deltas), "largest loss"),
         (lambda models, losses, deltas: models.mean(axis=0), "has shape"),
     ],
